@@ -1,0 +1,5 @@
+"""``python -m bench``: run the measurements and print what they show."""
+
+from bench import cache
+
+cache.main()

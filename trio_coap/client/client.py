@@ -1,0 +1,239 @@
+"""The client: methods of CoAP as methods of Python (:rfc:`7252` section 5.8, :rfc:`8132`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import final
+
+from trio_coap.client.handle import RequestHandle
+from trio_coap.client.ping import send_ping
+from trio_coap.client.targets import TargetFinder
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.local import RandomSource
+from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
+from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
+from trio_coap.transports.udp.endpoint import open_endpoint
+from trio_coap.wire.codes import CON, NON, Code
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.options import OptionInput, Options
+
+
+@final
+class Client:
+    """Sends requests from one endpoint; made by :func:`open_client`.
+
+    The methods ``get`` to ``ipatch`` send a request and return the response, whatever its code.  They share these
+    arguments, and raise what :meth:`RequestHandle.receive` raises:
+
+    - *uri*: an absolute URI, or one relative to the client's base URI;
+    - *payload*: octets, or a text that is sent as UTF-8 (as text/plain unless *content_format* says otherwise);
+    - *confirmable*: False sends a Non-confirmable request, which is not repeated; without an answer
+      it waits until the caller's cancel scope ends it;
+    - *parameters*: transmission parameters for this request;
+    - *remote*: sends to this endpoint (a proxy, say, or a peer that contacted us) whatever the URI's host is;
+    - options by name, such as ``accept=50`` or ``if_match=(etag,)``; own ones after ``register_option()``.
+
+    Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
+    free, a response that comes nevertheless is rejected with a Reset.
+    """
+
+    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
+        """Make a client on a running endpoint; it needs no closing.
+
+        Args:
+          endpoint: sends the requests; it may be a server's at the same time.
+          base_uri: what relative URIs are relative to.
+        """
+        self._endpoint = endpoint
+        self._finder = TargetFinder(base_uri)
+
+    @property
+    def endpoint(self) -> DrivenEndpoint:
+        """The endpoint that sends the requests."""
+        return self._endpoint
+
+    async def get(
+        self,
+        uri: str,
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """GET: return a representation of the resource."""
+        return await self._exchange(Code.GET, uri, b"", confirmable, parameters, remote, options)
+
+    async def delete(
+        self,
+        uri: str,
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """DELETE: remove the resource."""
+        return await self._exchange(Code.DELETE, uri, b"", confirmable, parameters, remote, options)
+
+    async def put(
+        self,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """PUT: create or replace the resource."""
+        return await self._exchange(Code.PUT, uri, payload, confirmable, parameters, remote, options)
+
+    async def post(
+        self,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """POST: have the resource process the payload."""
+        return await self._exchange(Code.POST, uri, payload, confirmable, parameters, remote, options)
+
+    async def fetch(
+        self,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """FETCH: return what the payload asks for (:rfc:`8132` section 2)."""
+        return await self._exchange(Code.FETCH, uri, payload, confirmable, parameters, remote, options)
+
+    async def patch(
+        self,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """PATCH: change parts of the resource (:rfc:`8132` section 3)."""
+        return await self._exchange(Code.PATCH, uri, payload, confirmable, parameters, remote, options)
+
+    async def ipatch(
+        self,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> Response:
+        """iPATCH: change parts of the resource, idempotently (:rfc:`8132` section 3)."""
+        return await self._exchange(Code.IPATCH, uri, payload, confirmable, parameters, remote, options)
+
+    def request(
+        self,
+        code: Code,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        confirmable: bool = True,
+        parameters: TransmissionParameters | None = None,
+        remote: Endpoint | None = None,
+        **options: OptionInput,
+    ) -> RequestHandle:
+        """Prepare a request and return its handle, an async context manager that sends it on entering.
+
+        Args:
+          code: the method.
+          uri, payload, confirmable, parameters, remote, options: see :class:`Client`.
+
+        Raises:
+          LocalProtocolError: if *code* is no method.
+        """
+        template = Request(code, payload, type=CON if confirmable else NON, options=Options(**options))
+
+        async def find_targets() -> Sequence[Request]:
+            targets = await self._finder.find(uri, remote)
+            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+
+        return RequestHandle(self._endpoint, find_targets, parameters)
+
+    async def ping(self, uri: str) -> float:
+        """Send an empty Confirmable message, the CoAP ping, and wait for its Reset (:rfc:`7252` section 4.3).
+
+        Args:
+          uri: whom to ping; only scheme, host and port count.
+
+        Returns:
+          The round-trip time, in seconds.
+
+        Raises:
+          TransmissionTimeout: if nobody answered.
+          NetworkError: if the network said that the ping cannot be delivered.
+        """
+        (endpoint, _), *_ = await self._finder.find(uri)
+        return await send_ping(self._endpoint, endpoint)
+
+    async def _exchange(
+        self,
+        code: Code,
+        uri: str,
+        payload: bytes | str,
+        confirmable: bool,
+        parameters: TransmissionParameters | None,
+        remote: Endpoint | None,
+        options: dict[str, OptionInput],
+    ) -> Response:
+        handle = self.request(
+            code, uri, payload, confirmable=confirmable, parameters=parameters, remote=remote, **options
+        )
+        async with handle:
+            return await handle.receive()
+
+
+def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
+    request = template.replace(options=of_uri + template.options if template.options else of_uri)
+    request.destination_endpoint = endpoint
+    return request
+
+
+@asynccontextmanager
+async def open_client(
+    *,
+    endpoint: DrivenEndpoint | None = None,
+    base_uri: str | None = None,
+    host: str = "::",
+    port: int = 0,
+    parameters: TransmissionParameters = DEFAULT_PARAMETERS,
+    limits: Limits = DEFAULT_LIMITS,
+    rng: RandomSource = SYSTEM_RANDOM,
+) -> AsyncIterator[Client]:
+    """Open a client for the body.
+
+    Args:
+      endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
+        of its own, and the other arguments say how.
+      base_uri: what relative URIs are relative to.
+      host, port, parameters, limits, rng: see :func:`open_endpoint`.
+
+    Raises:
+      OSError: if the address is not to be had.
+      UriError: if *base_uri* is not an absolute URI of CoAP.
+    """
+    if endpoint is not None:
+        yield Client(endpoint, base_uri)
+        return
+    async with open_endpoint(host, port, rng=rng, parameters=parameters, limits=limits) as own:
+        yield Client(own, base_uri)

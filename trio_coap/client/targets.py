@@ -1,0 +1,80 @@
+"""From a URI to the requests that ask for it: whom to send to, with which options (:rfc:`7252` section 6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import trio
+
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.options import Options
+from trio_coap.wire.uri import CoapUri, parse_uri, resolve_reference
+
+MAX_REMEMBERED_URIS = 1024
+"""URIs of which the parsed form is kept at hand; at the limit the table starts anew."""
+
+Target = tuple[Endpoint, Options]
+"""Whom to send to, and the options that the URI stands for."""
+
+
+@final
+class TargetFinder:
+    """Finds the targets of URIs, and remembers those that need no resolver."""
+
+    def __init__(self, base_uri: str | None = None) -> None:
+        """Make a finder.
+
+        Args:
+          base_uri: what relative URIs are relative to; without one they are errors.
+        """
+        if base_uri is not None:
+            parse_uri(base_uri)
+        self._base_uri = base_uri
+        self._numeric: dict[str, Target] = {}
+
+    async def find(self, uri: str, remote: Endpoint | None = None) -> Sequence[Target]:
+        """Return the targets for *uri*, the resolver's first one first.
+
+        Args:
+          uri: an absolute URI, or one relative to the base URI, or without one to *remote*.
+          remote: the one target, if it does not depend on the URI.
+
+        Raises:
+          UriError: if it is not a URI of CoAP.
+          LocalProtocolError: if there is no transport for its scheme, or a link-local address has no zone.
+          OSError: socket.gaierror, if its host does not resolve.
+        """
+        if remote is not None:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return ((remote, remote.uri_to_options(uri, self._base_uri)),)
+        known = self._numeric.get(uri)
+        if known is not None:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return (known,)
+        parsed = parse_uri(uri if self._base_uri is None else resolve_reference(self._base_uri, uri))
+        if parsed.scheme != "coap":
+            raise LocalProtocolError(f"there is no transport for {parsed.scheme!r} yet; coap is the one that works")
+        endpoints = await _resolve(parsed)
+        targets = [(endpoint, endpoint.options_for(parsed)) for endpoint in endpoints]
+        if parsed.host_is_literal and "%" not in parsed.host:
+            if len(self._numeric) >= MAX_REMEMBERED_URIS:
+                self._numeric.clear()
+            self._numeric[uri] = targets[0]
+        return targets
+
+
+async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
+    if uri.host_is_literal and "%" not in uri.host:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        endpoints: Sequence[Endpoint] = (Endpoint(host=uri.host, port=uri.port),)
+    else:
+        endpoints = await Endpoint.resolve(uri.host, uri.port)
+    for endpoint in endpoints:
+        if endpoint.is_link_local and endpoint.scope_id == 0:
+            # The kernel would pick some interface or other.
+            raise LocalProtocolError(
+                f"{endpoint.hostinfo} is link-local; say on which interface: coap://[{uri.host}%25eth0]/"
+            )
+    return endpoints

@@ -1,0 +1,389 @@
+"""The engine of the message layer: what a local endpoint does with messages (:rfc:`7252` section 4).
+
+Rule 1: nothing here awaits but :meth:`LocalEndpoint.receive`, nothing reads a clock; a driver says what time it is,
+hands datagrams in, and calls :meth:`LocalEndpoint.process_due` when the earliest entry is due.  Rule 2: who is above
+is told synchronously: a request listener of requests, the owner of a token of responses.  Rule 3: every table has a
+limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+from trio_coap.messaging.cache import MessageCacheEntry
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
+from trio_coap.messaging.queue import DueQueue
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.reception import Reception
+from trio_coap.messaging.remote import RemoteEndpointState
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
+from trio_coap.messaging.statistics import Counters, EndpointStatistics
+from trio_coap.wire.codes import CON, NON
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import EndpointAddress, Message, Request, Response
+
+MAX_DATAGRAM = 65_535
+"""The largest UDP datagram, in octets: what a receive buffer must hold."""
+
+TOKEN_LENGTH = 4
+"""Octets of the tokens that we draw: the 32 random bits that :rfc:`7252` section 5.3.1 asks for."""
+
+
+class RandomSource(Protocol):
+    """Where random numbers come from: ``random.SystemRandom()``, or ``random.Random(seed)`` in tests."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return a number between *a* and *b*."""
+
+    def randrange(self, start: int) -> int:
+        """Return an integer from 0 to *start* - 1."""
+
+    def randbytes(self, n: int) -> bytes:
+        """Return *n* octets."""
+
+
+class RequestListener(Protocol):
+    """Who serves requests; called synchronously, and must not raise."""
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        """Take *request*; sooner or later ``entry.respond(response, now)`` answers it."""
+
+
+class ResponseListener(Protocol):
+    """Who waits for responses with one token; called synchronously, and must not raise."""
+
+    def response_received(self, response: Response, now: float) -> bool:
+        """Take *response*; False rejects it, with a Reset if it is Confirmable."""
+
+    def endpoint_closed(self) -> None:
+        """Learn that no response will come, because the endpoint has been closed."""
+
+
+class LocalEndpoint(Endpoint):
+    """An endpoint of this host, which sends and receives messages.
+
+    A subclass says how, by ``_rawsendto``, ``_rawrecvfrom`` and ``clock``.
+
+    Attributes:
+      parameters: the transmission parameters of the endpoint.
+      limits: how much it remembers.
+      rng: where its random numbers come from.
+      queue: the entries of all its caches, by the time they are due.
+      counters: what it counts; :meth:`statistics` takes a snapshot.
+      request_listener: who serves requests; None if nobody does.
+      tokens: who waits for responses, by remote endpoint and token; for a group request by None and token.
+    """
+
+    __slots__ = (
+        "_reception",
+        "_remotes",
+        "counters",
+        "limits",
+        "parameters",
+        "queue",
+        "request_listener",
+        "rng",
+        "tokens",
+    )
+
+    rng: RandomSource
+    parameters: TransmissionParameters
+    limits: Limits
+    request_listener: RequestListener | None
+
+    def __init__(
+        self,
+        sockaddr: tuple[Any, ...] | None = None,
+        family: int | None = 0,
+        security_mode: str | None = None,
+        host: str | None = None,
+        port: int = 5683,
+        *,
+        rng: RandomSource,
+        parameters: TransmissionParameters = DEFAULT_PARAMETERS,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Make the endpoint; the address is given as for :class:`Endpoint`.
+
+        Args:
+          sockaddr, family, security_mode, host, port: see :class:`Endpoint`.
+          rng: the source of message IDs, tokens and timeouts.
+          parameters: the transmission parameters.
+          limits: how much to remember.
+
+        Raises:
+          LocalProtocolError: if the endpoint exists already, with other parameters or limits.
+        """
+        if hasattr(self, "rng"):
+            if (rng, parameters, limits) != (self.rng, self.parameters, self.limits):
+                raise LocalProtocolError(f"{self!r} exists already, with other parameters, limits or random source")
+            return
+        self.rng = rng
+        self.parameters = parameters
+        self.limits = limits
+        self._reset()
+
+    def _reset(self) -> None:
+        super()._reset()
+        if not hasattr(self, "rng"):
+            return  # The constructor is still at work, and calls again.
+        self.queue: DueQueue[MessageCacheEntry] = DueQueue(self._wake_earlier)
+        self.counters = Counters()
+        self.request_listener = None
+        self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
+        self._remotes: dict[Endpoint, RemoteEndpointState] = {}
+        self._reception = Reception(self)
+
+    @classmethod
+    def _realm(cls, options: dict[str, Any]) -> Hashable:
+        # A peer at this very address, known before, is no local endpoint and cannot become one.
+        return (cls,)
+
+    # What a driver provides.
+
+    def clock(self) -> float:
+        """Return the current time, in seconds."""
+        raise NotImplementedError
+
+    def _rawsendto(
+        self, data: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None = None
+    ) -> None:
+        """Send a datagram, at once or never.
+
+        Args:
+          data: the datagram.
+          destination_endpoint: to whom.
+          local_address: which of our addresses it leaves from; by default the system chooses.
+
+        Raises:
+          OSError: if the system says that it cannot be delivered; a full buffer is no error, but a loss.
+        """
+        raise NotImplementedError
+
+    async def _rawrecvfrom(self, bufsize: int) -> tuple[bytes, Endpoint]:
+        """Wait for a datagram of at most *bufsize* octets and return it with its source."""
+        raise NotImplementedError
+
+    def _wake_earlier(self, time_due: float) -> None:
+        """Learn that something is due at *time_due*, earlier than all else."""
+
+    # What applications and drivers call.
+
+    def rawsendto(
+        self, data: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None = None
+    ) -> None:
+        """Send a datagram; see :meth:`_rawsendto`."""
+        self._rawsendto(data, destination_endpoint, local_address)
+        self.counters.tx_messages += 1
+        self.counters.tx_octets += len(data)
+
+    async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
+        """Wait for a datagram; return it with its source.
+
+        For an endpoint whose tasks do not run.  Cancelling loses no datagram.
+
+        Args:
+          bufsize: the most that the datagram is expected to have, in octets.
+        """
+        return await self._rawrecvfrom(bufsize)
+
+    async def receive(self) -> Message | None:
+        """Wait for a datagram and process it, for an endpoint whose tasks do not run.
+
+        Returns:
+          The message, when all that the message layer owes the sender has been sent; None for a duplicate
+          and for what is to be ignored.
+
+        Raises:
+          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+        """
+        data, source_endpoint = await self.rawrecvfrom(MAX_DATAGRAM)
+        return self.datagram_received(data, source_endpoint, self.clock())
+
+    def send(
+        self,
+        message: Message,
+        destination_endpoint: Endpoint | None = None,
+        *,
+        now: float | None = None,
+        parameters: TransmissionParameters | None = None,
+        listener: SentListener | None = None,
+        local_address: EndpointAddress | None = None,
+    ) -> SentMessageCacheEntry:
+        """Send a CON or NON message: now, or as soon as congestion control allows.
+
+        Args:
+          message: its message ID is set here, unless it has one.
+          destination_endpoint: to whom; by default the message's destination.
+          now: the current time, in seconds; by default :meth:`clock`.
+          parameters: for this message; by default the endpoint's.
+          listener: who wants to know what becomes of the message.
+          local_address: which of our addresses it leaves from.
+
+        Returns:
+          The entry that has the message's state; ``entry.complete(now)`` stops it.
+
+        Raises:
+          LocalProtocolError: for an ACK or RST (``entry.reply()`` sends those), a missing destination, a CON to a
+            group, or a message ID that is in use.
+          PendingLimitReached: if too many messages wait for this destination already.
+        """
+        destination = destination_endpoint or message.destination_endpoint
+        if not isinstance(destination, Endpoint):
+            raise LocalProtocolError(f"{message!r} has no destination")
+        if destination.is_multicast and message.type is CON:
+            raise LocalProtocolError("a message to a group is Non-confirmable (RFC 7252 section 8.1)")
+        if message.type is not CON and message.type is not NON:
+            raise LocalProtocolError(f"an ACK or RST goes out by entry.reply(), not by send(): {message!r}")
+        message.source_endpoint = self
+        message.destination_endpoint = destination
+        return self.remote_state(destination).submit(
+            message,
+            self.clock() if now is None else now,
+            parameters=parameters,
+            listener=listener,
+            local_address=local_address,
+        )
+
+    def new_token(self, remote: Endpoint | None) -> bytes:
+        """Return a token that nobody can guess and no request to *remote* uses (:rfc:`7252` section 5.3.1)."""
+        while True:
+            token = self.rng.randbytes(TOKEN_LENGTH)
+            if (remote, token) not in self.tokens:
+                return token
+
+    def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
+        """Return what is known of *endpoint*; nothing, if there was no contact before."""
+        state = self._remotes.get(endpoint)
+        if state is None:
+            state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
+        return state
+
+    def next_message_id(self, endpoint: Endpoint) -> int:
+        """Return a message ID for a message to *endpoint*; see :meth:`RemoteEndpointState.next_message_id`."""
+        return self.remote_state(endpoint).next_message_id()
+
+    def statistics(self) -> EndpointStatistics:
+        """Return a snapshot of what the endpoint has counted, and of how much it remembers."""
+        counters = self.counters
+        return EndpointStatistics(
+            tx_messages=counters.tx_messages,
+            tx_octets=counters.tx_octets,
+            rx_messages=counters.rx_messages,
+            rx_octets=counters.rx_octets,
+            retransmissions=counters.retransmissions,
+            duplicates=counters.duplicates,
+            remotes=len(self._remotes),
+            sent=counters.sent,
+            received=counters.received,
+            pending=sum(state.pending for state in self._remotes.values()),
+            tokens=len(self.tokens),
+            rejected=dict(counters.rejected),
+            turned_away=dict(counters.turned_away),
+        )
+
+    # What drivers call.
+
+    def datagram_received(
+        self, data: bytes, source_endpoint: Endpoint, now: float, local_address: EndpointAddress | None = None
+    ) -> Message | None:
+        """Process a datagram.
+
+        Args:
+          data: the datagram.
+          source_endpoint: whom it came from.
+          now: the current time, in seconds.
+          local_address: which of our addresses it came to, where the socket tells.
+
+        Returns:
+          The message, when it has been passed on and all that is owed at once has been sent; None for a duplicate
+          and for what is to be ignored.
+
+        Raises:
+          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+        """
+        return self._reception.process_datagram(data, source_endpoint, now, local_address)
+
+    def process_due(self, now: float, *, limit: int = 1000) -> float:
+        """Do what is due.
+
+        Args:
+          now: the current time, in seconds.
+          limit: how many entries to process at most, so that others get their turn.
+
+        Returns:
+          When the next entry is due, in seconds; infinity if there is none.
+        """
+        for _ in range(limit):
+            # It stays in the queue, as it does when somebody calls process_timeout() early; it moves or leaves itself.
+            entry = self.queue.peek(now)
+            if entry is None:
+                break
+            entry.process_timeout(now)
+        return self.queue.earliest()
+
+    def error_received(self, remote: Endpoint, quoted: bytes, os_error: OSError, now: float) -> bool:
+        """Take an ICMP error into account: the message that it quotes fails.
+
+        Errors can be forged (:rfc:`7252` section 4.2), so it counts only if the quoted octets are the beginning of
+        a message that was sent to that very endpoint, header and token at the least.
+
+        Returns:
+          Whether it counted.
+        """
+        state = self._remotes.get(remote)
+        entry = state.sent_cache.get(int.from_bytes(quoted[2:4], "big")) if state and len(quoted) >= 4 else None
+        if entry is None or entry.transmissions == 0 or not entry.is_quoted_by(quoted):
+            self._reception.rejections.count("an ICMP error that quotes nothing we sent", remote)
+            return False
+        entry.fail(os_error, now)
+        return True
+
+    def abandon(self, now: float) -> None:
+        """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
+        states = list(self._remotes.values())
+        listening = [entry.listener for state in states for entry in state.sent_cache.all_entries()]
+        waiting = list(self.tokens.values())
+        for state in states:
+            state.sent_cache.clear()
+            state.rcvd_cache.clear()
+        self._remotes.clear()
+        self._reception.clear()
+        self.queue.clear()
+        self.counters.sent = self.counters.received = self.counters.received_octets = 0
+        self.tokens.clear()
+        self.request_listener = None
+        # Nothing is left to be sent by now, whatever the listeners do.
+        for listener in (*waiting, *listening):
+            if listener is not None:
+                listener.endpoint_closed()
+
+    # What entries call.
+
+    def transmit(
+        self, octets: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None
+    ) -> OSError | None:
+        """Send a datagram and return what went wrong, for entries, which go on anyway."""
+        try:
+            self.rawsendto(octets, destination_endpoint, local_address)
+        except OSError as exc:
+            return exc
+        return None
+
+    def known_remote(self, endpoint: Endpoint) -> RemoteEndpointState | None:
+        """Return what is known of *endpoint*, or None if that is nothing."""
+        return self._remotes.get(endpoint)
+
+    def make_room_for_remote(self) -> bool:
+        """Say whether the state of one more remote endpoint that contacts us may be kept."""
+        if len(self._remotes) < self.limits.max_remotes:
+            return True
+        self.counters.turned_away["max_remotes"] += 1
+        return False
+
+    def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
+        """Drop the state of a remote endpoint of which nothing is remembered."""
+        if state.is_idle:
+            self._remotes.pop(state.endpoint, None)

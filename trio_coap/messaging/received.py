@@ -1,0 +1,227 @@
+"""The life of a message that we received: acknowledgement, response, duplicates (:rfc:`7252` sections 4 and 5.2).
+
+==============  ============================================================  ===================
+state           what is due                                                   and then
+==============  ============================================================  ===================
+``RECEIVED``    of a CON: the empty ACK, if no response came before;          ``REPLIED``
+                of a NON: the end of the message ID's lifetime                removed
+``REPLIED``     the end of the message ID's lifetime                          removed
+==============  ============================================================  ===================
+
+Rule: a duplicate gets the octets of the reply again, and goes no further.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, final
+
+from trio_coap.messaging.cache import MessageCache, MessageCacheEntry
+from trio_coap.messaging.errors import ReplyMessageError
+from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
+from trio_coap.wire.codes import ACK, CON, NON, RST
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import EndpointAddress, Message, Request, Response
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.remote import RemoteEndpointState
+
+
+class ReceivedState(enum.Enum):
+    """Where a received message stands; the table is at the top of the module."""
+
+    RECEIVED = enum.auto()
+    REPLIED = enum.auto()
+
+
+_IDEMPOTENT = frozenset({1, 3, 4, 5, 7})
+"""GET, PUT, DELETE, FETCH and iPATCH (:rfc:`7252` section 5.1, :rfc:`8132` section 2)."""
+
+
+@final
+class RcvdMessageCacheEntry(MessageCacheEntry):
+    """A CON or NON message from one remote endpoint, and what it was answered.
+
+    Attributes:
+      state: where it stands.
+      reception_count: how often it was received, the first time included.
+      reply_message: the ACK or RST that was sent for it, or of a NON request the response; None before.
+      reply_octets: the datagram of that reply.
+      local_address: which of our addresses it came to, where the socket tells.
+    """
+
+    __slots__ = ("_remote", "local_address", "reception_count", "reply_message", "reply_octets", "state")
+
+    def __init__(
+        self,
+        cache: MessageCache[RcvdMessageCacheEntry],
+        message: Message,
+        now: float,
+        *,
+        remote: RemoteEndpointState,
+        local_address: EndpointAddress | None = None,
+    ) -> None:
+        """Remember *message*; the message layer gives it a time when it has been passed on.
+
+        Args:
+          cache: the remote endpoint's cache of received messages.
+          message: a CON or NON message of that endpoint.
+          now: the current time, in seconds.
+          remote: what is known of the source.
+          local_address: which of our addresses the message came to.
+        """
+        super().__init__(cache, message, now, activate=False)
+        self.activated_at = now
+        self.state = ReceivedState.RECEIVED
+        self.reception_count = 1
+        self.reply_message: Message | None = None
+        self.reply_octets = b""
+        self.local_address = local_address
+        self._remote = remote
+
+    @property
+    def remote(self) -> RemoteEndpointState:
+        """What is known of the source."""
+        return self._remote
+
+    @property
+    def is_forgettable(self) -> bool:
+        """True if executing the message twice does no harm (:rfc:`7252` section 4.5)."""
+        return self.message.code in _IDEMPOTENT or not isinstance(self.message, Request)
+
+    @property
+    def is_multicast(self) -> bool:
+        """True if the message came to a group address."""
+        return self.local_address is not None and self.local_address.is_multicast
+
+    @property
+    def owes_acknowledgement(self) -> bool:
+        """True as long as neither ACK nor RST was sent for a CON; a group request gets neither (section 8.1)."""
+        return self.state is ReceivedState.RECEIVED and self.message.type is CON and not self.is_multicast
+
+    def process_timeout(self, now: float) -> None:
+        """Do what the table says for the state; see :meth:`MessageCacheEntry.process_timeout`."""
+        self._require_cache()
+        if self.owes_acknowledgement:
+            self.reply()
+        else:
+            self._remote.forget_received(self)
+
+    def receive_again(self) -> None:
+        """Take a duplicate into account: it is answered as before (section 4.5)."""
+        self.reception_count += 1
+        if self.reply_octets:
+            self._remote.send_reply(self.reply_octets, self._reply_address)
+
+    def reply(self, reset: bool = False, message: Message | None = None) -> Message:
+        """Send the ACK or RST for the message.
+
+        Args:
+          reset: True for a RST; without *message* only.
+          message: a response of type ACK, to be piggybacked; without one an empty ACK or RST is sent.
+
+        Returns:
+          The reply.
+
+        Raises:
+          ReplyMessageError: if the message has a reply, or *message* is not a proper reply to it.
+          LocalProtocolError: if the entry is in no cache any more, a group request or a NON is
+            to be acknowledged, or *reset* is given with a message.
+        """
+        self._require_cache()
+        self._check_reply(message)
+        if reset and message is not None:
+            raise LocalProtocolError("a Reset is empty; give either reset or a message")
+        if self.is_multicast or (self.message.type is NON and not reset):
+            # Sections 4.3 and 8.1: there is no ACK to a NON, and neither ACK nor RST to a group request.
+            raise LocalProtocolError(f"there is no acknowledging {self.message!r}")
+        if message is None:
+            message = Message(type=RST if reset else ACK, message_id=self.message_id)
+        message.message_id = self.message_id
+        self._complete(message, message.encode())
+        return message
+
+    def respond(
+        self,
+        response: Response,
+        now: float,
+        *,
+        parameters: TransmissionParameters | None = None,
+        listener: SentListener | None = None,
+    ) -> SentMessageCacheEntry | None:
+        """Send *response* in the way that is still open (section 5.2).
+
+        It is piggybacked if the ACK is still owed.  Otherwise it goes as a message of its own: a CON for a CON
+        request unless the response is of type NON, a NON for a NON request.
+
+        Args:
+          response: the response; its token, type and message ID are set here.
+          now: the current time, in seconds.
+          parameters: for a response that goes as a message of its own.
+          listener: who wants to know what becomes of such a message.
+
+        Returns:
+          The entry of that message; None for a piggybacked response.
+        """
+        request = self.message
+        response.token = request.token
+        if self.owes_acknowledgement:
+            response.type = ACK
+            response.message_id = self.message_id
+            self._complete(response, response.encode())
+            return None
+        if request.type is NON:
+            response.type = NON
+        elif response.type is not NON:
+            response.type = CON
+        # A handler may take longer than the message is remembered, and than anything is known of the source.
+        self._remote = self._remote.local.remote_state(self._remote.endpoint)
+        entry = self._remote.submit(
+            response,
+            now,
+            parameters=parameters,
+            listener=listener,
+            local_address=self._reply_address,
+            is_solicited=True,
+        )
+        # A duplicate of a NON gets the first response again; what comes after it are notifications.
+        if self.state is ReceivedState.RECEIVED and self.cache is not None and entry.transmissions:
+            self._complete(response, b"")
+            self._remember_octets(entry.octets)
+        return entry
+
+    @property
+    def _reply_address(self) -> EndpointAddress | None:
+        """Which of our addresses a reply leaves from: never from that of a group (section 8.2)."""
+        return None if self.is_multicast else self.local_address
+
+    def _check_reply(self, message: Message | None) -> None:
+        diagnostic = None
+        if self.reply_message is not None:
+            diagnostic = ReplyMessageError.ALREADY_GIVEN
+        elif message is None:
+            return
+        elif message.message_id is not None and message.message_id != self.message_id:
+            diagnostic = ReplyMessageError.ID_MISMATCH
+        elif not isinstance(message, Response):
+            diagnostic = ReplyMessageError.NOT_RESPONSE
+        elif message.type is not ACK:
+            diagnostic = ReplyMessageError.RESPONSE_NOT_ACK
+        elif message.token != self.message.token:
+            diagnostic = ReplyMessageError.TOKEN_MISMATCH
+        if diagnostic is not None:
+            raise ReplyMessageError(diagnostic, self, message)
+
+    def _complete(self, message: Message, octets: bytes) -> None:
+        self.state = ReceivedState.REPLIED
+        self.reply_message = message
+        if octets:
+            self._remember_octets(octets)
+            self._remote.send_reply(octets, self._reply_address)
+        if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
+            self.time_due = self._expires(self.created_at)
+
+    def _remember_octets(self, octets: bytes) -> None:
+        self.reply_octets = octets
+        self._remote.local.counters.received_octets += len(octets)

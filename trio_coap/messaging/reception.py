@@ -1,0 +1,228 @@
+"""What happens to a message that arrives (:rfc:`7252` sections 4.2, 4.3, 4.5 and 5.3.2).
+
+======================  =============================================================================
+what arrives            what happens
+======================  =============================================================================
+malformed               CON: Reset; everything else: silence (section 4.2)
+a duplicate             answered as before, goes no further (section 4.5)
+empty CON               Reset: the CoAP ping (section 4.3)
+empty NON               ignored (section 4.3)
+request                 to the request listener; without one, Reset or silence
+response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3)
+ACK                     to the message it acknowledges, and a response in it to who waits for it
+RST                     to the message it rejects
+======================  =============================================================================
+
+Rule 1: an ACK or RST counts only if it comes from where the message went to.  Rule 2: a group request is answered by
+the request listener or not at all (section 8.1).  Rule 3: the memory of received messages is limited, by number and
+octets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NoReturn, final
+
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.received import RcvdMessageCacheEntry, ReceivedState
+from trio_coap.messaging.rejections import Rejections
+from trio_coap.wire.codes import ACK, CON, NON, RST
+from trio_coap.wire.errors import MessageFormatError
+from trio_coap.wire.message import EndpointAddress, Message, Request, Response, decode_message_untrusted
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.local import LocalEndpoint
+
+
+@final
+class Reception:
+    """The receiving half of a local endpoint's engine."""
+
+    __slots__ = ("_counters", "_forgettable", "_local", "rejections")
+
+    def __init__(self, local: LocalEndpoint) -> None:
+        """Receive for *local*."""
+        self._local = local
+        self._counters = local.counters
+        self.rejections = Rejections(local.counters, local.limits.max_logged_remotes)
+        # Entries that may be forgotten early (section 4.5), the oldest first; those that expired are skipped.
+        self._forgettable: deque[RcvdMessageCacheEntry] = deque()
+
+    def process_datagram(
+        self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None
+    ) -> Message | None:
+        """Process a datagram; see :meth:`LocalEndpoint.datagram_received`."""
+        counters = self._counters
+        counters.rx_messages += 1
+        counters.rx_octets += len(data)
+        try:
+            message = decode_message_untrusted(data)
+        except MessageFormatError as exc:
+            self._reject_malformed(exc, source, local_address)
+        message.source_endpoint = source
+        message.destination_endpoint = self._local
+        message.local_address = local_address
+        if message.type is CON or message.type is NON:
+            return self._process_message(message, source, len(data), now)
+        return self._process_reply(message, source, len(data), now)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._forgettable.clear()
+
+    def _reject_malformed(
+        self, exc: MessageFormatError, source: Endpoint, local_address: EndpointAddress | None
+    ) -> NoReturn:
+        self.rejections.count(exc.rule, source, exc)
+        if exc.message_type == CON and not (local_address is not None and local_address.is_multicast):
+            self._local.transmit(Message(type=RST, message_id=exc.message_id).encode(), source, local_address)
+        raise exc
+
+    def _process_message(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+        """Process a CON or NON message."""
+        message_id = message.message_id
+        assert message_id is not None
+        state = self._local.known_remote(source)
+        if state is not None:
+            state.count_heard(size, now)
+            duplicate = state.rcvd_cache.get(message_id)
+            if duplicate is not None:
+                self._counters.duplicates += 1
+                duplicate.receive_again()
+                return None
+        if message.code == 0:
+            return self._process_empty(message, source)
+        if not self._admit(message, source, state is None):
+            return None
+        if self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
+            state = self._local.remote_state(source)
+            state.count_heard(size, now)
+        assert state is not None
+        entry = RcvdMessageCacheEntry(state.rcvd_cache, message, now, remote=state, local_address=message.local_address)
+        self._counters.received += 1
+        if isinstance(message, Request):
+            self._pass_request(message, entry, now)
+        else:
+            assert isinstance(message, Response)
+            self._pass_response(message, entry, now)
+        self._remember(entry, now)
+        return message
+
+    def _process_empty(self, message: Message, source: Endpoint) -> Message | None:
+        if message.local_address is not None and message.local_address.is_multicast:
+            self.rejections.count("an empty message to a group", source)
+            return None
+        if message.type is NON:
+            self.rejections.count("an empty Non-confirmable message", source)
+            return None
+        pong = Message(type=RST, message_id=message.message_id)
+        self._local.transmit(pong.encode(), source, message.local_address)
+        return message
+
+    def _pass_request(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        if entry.is_multicast and request.type is CON:
+            # Section 8.1: a group request must be Non-confirmable, and is never acknowledged.
+            self.rejections.count("a Confirmable request to a group", entry.remote.endpoint)
+            return
+        listener = self._local.request_listener
+        if listener is not None:
+            listener.request_received(request, entry, now)
+            return
+        self.rejections.count("a request, and nobody serves here", entry.remote.endpoint)
+        if request.type is CON:
+            entry.reply(reset=True)
+
+    def _pass_response(self, response: Response, entry: RcvdMessageCacheEntry, now: float) -> None:
+        source = entry.remote.endpoint
+        if entry.is_multicast:
+            # Section 8.1 knows group requests only; neither ACK nor Reset may answer this.
+            self.rejections.count("a response to a group", source)
+            return
+        tokens = self._local.tokens
+        listener = tokens.get((source, response.token)) or tokens.get((None, response.token))
+        if listener is None:
+            self.rejections.count("a response with an unknown token", source)
+        elif listener.response_received(response, now):
+            if response.type is CON:
+                entry.reply()
+            return
+        elif response.type is NON:
+            return  # Rejecting a NON may be done in silence (section 4.3).
+        entry.reply(reset=True)
+
+    def _process_reply(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+        """Process an ACK or RST."""
+        state = self._local.known_remote(source)
+        message_id = message.message_id
+        assert message_id is not None
+        entry = None if state is None else state.sent_cache.get(message_id)
+        reason = None
+        if entry is None:
+            reason = f"{_REPLY_NAMES[message.type]} for nothing that was sent"
+        elif message.type is RST and message.code != 0:
+            reason = "a Reset that is not empty"
+        elif isinstance(message, Request):
+            reason = "an acknowledgement that carries a request"
+        elif isinstance(message, Response) and message.token != entry.message.token:
+            reason = "a piggybacked response with another token"
+        if state is not None:
+            state.count_heard(size, now)
+        if entry is None or reason is not None:
+            # Section 4.2: rejecting an ACK or RST means ignoring it.
+            self.rejections.count(reason or "", source)
+            return None
+        if not entry.process_reply(message, now):
+            self.rejections.count(f"{_REPLY_NAMES[message.type]} that does not fit, or a second one", source)
+            return None
+        if isinstance(message, Response):
+            listener = self._local.tokens.get((source, message.token))
+            if listener is not None:
+                listener.response_received(message, now)
+        return message
+
+    def _admit(self, message: Message, source: Endpoint, is_new_remote: bool) -> bool:
+        """Make room for one more received message, or say that there is none."""
+        limits, counters = self._local.limits, self._counters
+        if is_new_remote and not self._local.make_room_for_remote():
+            return False
+        while counters.received >= limits.max_remembered or counters.received_octets >= limits.max_remembered_octets:
+            limit = "max_remembered" if counters.received >= limits.max_remembered else "max_remembered_octets"
+            counters.turned_away[limit] += 1
+            if not self._forget_oldest():
+                # Not executing a request now is safe; its sender will repeat it.
+                return False
+        return True
+
+    def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
+        """Give *entry*, which has been passed on, its time."""
+        cache = entry.cache
+        if cache is None:
+            return
+        parameters = cache.parameters
+        if entry.message.type is NON:
+            entry.time_due = now + parameters.non_lifetime
+        elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
+            entry.time_due = now + parameters.exchange_lifetime
+        else:
+            entry.time_due = now + parameters.empty_ack_delay
+        if entry.is_forgettable:
+            forgettable = self._forgettable
+            forgettable.append(entry)
+            # What has expired is at the front, as entries come and go in much the same order.
+            while forgettable[0].cache is None:
+                forgettable.popleft()
+
+    def _forget_oldest(self) -> bool:
+        forgettable = self._forgettable
+        while forgettable:
+            entry = forgettable.popleft()
+            if entry.cache is None:
+                continue
+            if entry.owes_acknowledgement:
+                entry.reply()
+            entry.remote.forget_received(entry)
+            return True
+        return False
+
+
+_REPLY_NAMES = {ACK: "an acknowledgement", RST: "a Reset"}

@@ -1,0 +1,318 @@
+"""What a local endpoint knows of one remote endpoint, and the congestion control towards it (:rfc:`7252` section 4.7).
+
+Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  Rule 2: Non-confirmable
+messages of our own accord go to a silent endpoint at PROBING_RATE on average, the first NSTART of them at once; a
+response to a request is not of our own accord.  Rule 3: a message ID is never used again within its lifetime; when
+none is free, messages wait in the pending FIFO too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, final
+
+from trio_coap.messaging.cache import MessageCache
+from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState
+from trio_coap.wire.codes import CON
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import EndpointAddress, Message, encode_message
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.endpoint import Endpoint
+    from trio_coap.messaging.local import LocalEndpoint
+
+MESSAGE_IDS = 0x10000
+"""How many message IDs there are between a pair of endpoints (:rfc:`7252` section 3)."""
+
+
+@final
+class RemoteEndpointState:
+    """State relevant to the communication with one remote endpoint.
+
+    Attributes:
+      endpoint: the remote endpoint.
+      local: the local endpoint whose state this is.
+      sent_cache: the messages sent to it.
+      rcvd_cache: the messages received from it.
+      last_heard_at: when the last message came from it, in seconds; None if none ever did.
+      rx_messages, rx_octets: what was received from it, duplicates included.
+      tx_messages, tx_octets: what was sent to it, retransmissions included.
+      tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
+      tx_messages_since_heard: likewise, in messages.
+      outstanding: how many Confirmable messages await their acknowledgement.
+    """
+
+    __slots__ = (
+        "_held",
+        "_is_releasing",
+        "_next_message_id",
+        "_unheard_since",
+        "endpoint",
+        "last_heard_at",
+        "local",
+        "outstanding",
+        "rcvd_cache",
+        "rx_messages",
+        "rx_octets",
+        "sent_cache",
+        "tx_messages",
+        "tx_messages_since_heard",
+        "tx_octets",
+        "tx_octets_since_heard",
+    )
+
+    def __init__(self, endpoint: Endpoint, local: LocalEndpoint) -> None:
+        """Start with nothing known of *endpoint*."""
+        self.endpoint = endpoint
+        self.local = local
+        queue, parameters = local.queue, local.parameters
+        self.sent_cache: MessageCache[SentMessageCacheEntry] = MessageCache(
+            endpoint, True, queue=queue, parameters=parameters
+        )
+        self.rcvd_cache: MessageCache[RcvdMessageCacheEntry] = MessageCache(
+            endpoint, False, queue=queue, parameters=parameters
+        )
+        self.last_heard_at: float | None = None
+        self.rx_messages = 0
+        self.rx_octets = 0
+        self.tx_messages = 0
+        self.tx_octets = 0
+        self.tx_octets_since_heard = 0
+        self.tx_messages_since_heard = 0
+        self.outstanding = 0
+        self._unheard_since = 0.0
+        self._next_message_id: int | None = None
+        self._is_releasing = False
+        # NONs that PROBING_RATE holds back, in the order in which they were given.
+        self._held: OrderedDict[SentMessageCacheEntry, None] = OrderedDict()
+
+    @property
+    def last_heard_clk(self) -> float | None:
+        """The same as ``last_heard_at``, by the name that CoAPy gives it."""
+        return self.last_heard_at
+
+    @property
+    def pending(self) -> int:
+        """How many messages are held back."""
+        return len(self.sent_cache.pending()) + len(self._held)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing would be lost by forgetting this state."""
+        return not self.sent_cache and not self.rcvd_cache
+
+    def next_message_id(self) -> int:
+        """Return a message ID for a message to the endpoint.
+
+        IDs are sequential from a random start; one that is still in the sent cache is passed over (section 4.4).
+
+        Raises:
+          LocalProtocolError: if all are in use.
+        """
+        if len(self.sent_cache.keys()) >= MESSAGE_IDS:
+            raise LocalProtocolError(f"all message IDs for {self.endpoint.uri} are in use")
+        message_id = self._next_message_id
+        if message_id is None:
+            message_id = self.local.rng.randrange(MESSAGE_IDS)
+        while message_id in self.sent_cache:
+            message_id = (message_id + 1) % MESSAGE_IDS
+        self._next_message_id = (message_id + 1) % MESSAGE_IDS
+        return message_id
+
+    def draw_timeout(self, parameters: TransmissionParameters) -> float:
+        """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""
+        shortest = parameters.ack_timeout
+        return self.local.rng.uniform(shortest, shortest * parameters.ack_random_factor)
+
+    def submit(
+        self,
+        message: Message,
+        now: float,
+        *,
+        parameters: TransmissionParameters | None = None,
+        listener: SentListener | None = None,
+        local_address: EndpointAddress | None = None,
+        is_solicited: bool = False,
+    ) -> SentMessageCacheEntry:
+        """Send *message*, now or as soon as congestion control allows.
+
+        Args:
+          message: a CON or NON message.
+          now: the current time, in seconds.
+          parameters: for this message; by default the local endpoint's.
+          listener: who wants to know what becomes of it.
+          local_address: which of our addresses it leaves from.
+          is_solicited: True for the response to a request, to which PROBING_RATE does not apply.
+
+        Raises:
+          PendingLimitReached: if too many messages wait already.
+          LocalProtocolError: if the message cannot be encoded, or its ID is in use.
+        """
+        try:
+            entry = self._enter(message, now, parameters, listener, local_address)
+        except LocalProtocolError:
+            self.local.forget_remote_if_idle(self)
+            raise
+        entry.is_solicited = is_solicited
+        if entry.message_id is None or (len(self.sent_cache.pending()) > 1 and message.type is CON):
+            return entry  # Behind those that wait already.
+        self._start(entry, now)
+        return entry
+
+    def probe(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """Send a NON now, if PROBING_RATE allows, or hold it back."""
+        if not self._held and self._allowed_at(entry.parameters) <= now:
+            entry.transmit(now)
+            return
+        # Its time is known when it is the first that is held: until then nothing is due.
+        entry.time_due = math.inf
+        self._held[entry] = None
+        self.release_held(now)
+
+    def release_held(self, now: float) -> None:
+        """Send what PROBING_RATE held back, as far as it now allows, and say when the next one is due."""
+        while self._held:
+            entry = next(iter(self._held))
+            allowed_at = self._allowed_at(entry.parameters)
+            if allowed_at > now:
+                entry.time_due = allowed_at
+                return
+            del self._held[entry]
+            entry.transmit(now)
+
+    def release(self, now: float) -> None:
+        """Send what waits in the pending FIFO, as far as there are NSTART slots and message IDs."""
+        pending = self.sent_cache.pending()
+        if not pending or self._is_releasing:
+            return  # A message that fails at once frees its slot from within this very loop.
+        self._is_releasing = True
+        try:
+            while pending:
+                entry = next(iter(pending))
+                if entry.message_id is None and not self._number(entry):
+                    break
+                if not self._start(entry, now):
+                    break
+        finally:
+            self._is_releasing = False
+
+    def count_heard(self, octets: int, now: float) -> None:
+        """Take a received datagram into account; what PROBING_RATE held back may go."""
+        self.last_heard_at = now
+        self.rx_messages += 1
+        self.rx_octets += octets
+        self.tx_octets_since_heard = 0
+        self.tx_messages_since_heard = 0
+        self.release_held(now)
+
+    def count_sent(self, octets: int, now: float) -> None:
+        """Take a sent datagram into account."""
+        self.tx_messages += 1
+        self.tx_octets += octets
+        if self.tx_messages_since_heard == 0:
+            self._unheard_since = now
+        self.tx_messages_since_heard += 1
+        self.tx_octets_since_heard += octets
+
+    def send_reply(self, octets: bytes, local_address: EndpointAddress | None) -> None:
+        """Send an ACK or RST, or a reply again; nothing can be done if that fails, the peer will ask again."""
+        if self.local.transmit(octets, self.endpoint, local_address) is None:
+            self.tx_messages += 1
+            self.tx_octets += len(octets)
+
+    def withdraw(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """Take out a message that was never sent."""
+        was_held = entry in self._held
+        self._held.pop(entry, None)
+        self._remove_sent(entry)
+        if was_held:
+            self.release_held(now)
+        self.local.forget_remote_if_idle(self)
+
+    def forget_sent(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """Take out a message whose lifetime is over: its message ID is free.
+
+        The last NON of our own accord stays as long as PROBING_RATE forbids another: that must not be forgotten.
+        """
+        is_last = len(self.sent_cache) == 1 + len(self._held)
+        if is_last and entry.is_probe:
+            paid_at = self._allowed_at(entry.parameters)
+            if paid_at > now:
+                entry.time_due = paid_at
+                return
+        self._remove_sent(entry)
+        self.release(now)
+        self.local.forget_remote_if_idle(self)
+
+    def forget_received(self, entry: RcvdMessageCacheEntry) -> None:
+        """Take out a message whose lifetime is over."""
+        self.rcvd_cache._remove(entry)
+        self.local.counters.received -= 1
+        self.local.counters.received_octets -= len(entry.reply_octets)
+        self.local.forget_remote_if_idle(self)
+
+    def _enter(
+        self,
+        message: Message,
+        now: float,
+        parameters: TransmissionParameters | None,
+        listener: SentListener | None,
+        local_address: EndpointAddress | None,
+    ) -> SentMessageCacheEntry:
+        if self.pending >= self.local.limits.max_pending_per_remote:
+            self.local.counters.turned_away["max_pending_per_remote"] += 1
+            raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
+        # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
+        message_id = message.message_id
+        if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
+            message_id = self.next_message_id()
+        octets = encode_message(
+            message.type, message.code, message_id or 0, message.token, message.options, message.payload
+        )
+        message.message_id = message_id
+        entry = SentMessageCacheEntry(
+            self.sent_cache,
+            message,
+            self.endpoint,
+            now,
+            remote=self,
+            octets=octets,
+            parameters=parameters,
+            listener=listener,
+            local_address=local_address,
+        )
+        self.local.counters.sent += 1
+        return entry
+
+    def _start(self, entry: SentMessageCacheEntry, now: float) -> bool:
+        """Begin with a pending message that has its ID; False if it must wait for an NSTART slot."""
+        if entry.is_probe:
+            self.probe(entry, now)
+        elif entry.message.type is not CON or self.outstanding < entry.parameters.nstart:
+            entry.transmit(now)
+        else:
+            return False
+        return True
+
+    def _number(self, entry: SentMessageCacheEntry) -> bool:
+        if len(self.sent_cache.keys()) >= MESSAGE_IDS:
+            return False
+        message_id = self.next_message_id()
+        self.sent_cache.number(entry, message_id)
+        entry.octets = entry.octets[:2] + message_id.to_bytes(2, "big") + entry.octets[4:]
+        return True
+
+    def _allowed_at(self, parameters: TransmissionParameters) -> float:
+        """Return when PROBING_RATE allows the next NON, in seconds."""
+        if self.tx_messages_since_heard < parameters.nstart:
+            return self._unheard_since
+        return self._unheard_since + self.tx_octets_since_heard / parameters.probing_rate
+
+    def _remove_sent(self, entry: SentMessageCacheEntry) -> None:
+        self.sent_cache._remove(entry)
+        entry.state = SentState.COMPLETED
+        self.local.counters.sent -= 1

@@ -1,0 +1,69 @@
+"""What an endpoint counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+
+@attrs.frozen
+class EndpointStatistics:
+    """A snapshot of an endpoint's counters; see :meth:`trio_coap.LocalEndpoint.statistics`."""
+
+    tx_messages: int
+    """Datagrams sent, retransmissions included."""
+
+    tx_octets: int
+    """Octets sent, likewise."""
+
+    rx_messages: int
+    """Datagrams received, duplicates and malformed ones included."""
+
+    rx_octets: int
+    """Octets received, likewise."""
+
+    retransmissions: int
+    """Confirmable messages sent again because nobody acknowledged them."""
+
+    duplicates: int
+    """Messages received again."""
+
+    remotes: int
+    """Remote endpoints with state."""
+
+    sent: int
+    """Sent messages that are remembered or still on their way."""
+
+    received: int
+    """Received messages that are remembered."""
+
+    pending: int
+    """Messages that are held back by NSTART, PROBING_RATE or a full message-ID space."""
+
+    tokens: int
+    """Requests whose response is awaited."""
+
+    rejected: dict[str, int]
+    """What was rejected or ignored, by reason."""
+
+    turned_away: dict[str, int]
+    """What was refused or forgotten because of a limit, by the limit's name."""
+
+
+@attrs.define(eq=False)
+class Counters:
+    """The counters of an endpoint while it runs; see :class:`EndpointStatistics` for what they count."""
+
+    tx_messages: int = 0
+    tx_octets: int = 0
+    rx_messages: int = 0
+    rx_octets: int = 0
+    retransmissions: int = 0
+    duplicates: int = 0
+    sent: int = 0
+    received: int = 0
+    received_octets: int = 0
+    """Octets of the replies that are remembered."""
+    rejected: Counter[str] = attrs.Factory(Counter)
+    turned_away: Counter[str] = attrs.Factory(Counter)

@@ -1,0 +1,150 @@
+"""From requests to handlers to responses (:rfc:`7252` section 5).
+
+=====================================================  ===============================================
+what arrives                                           what happens
+=====================================================  ===============================================
+an unsupported critical option                         4.02 with its number; a NON is rejected (5.4.1)
+Proxy-Uri or Proxy-Scheme                              5.05 (5.10.2)
+a method that does not exist                           4.05 (5.8)
+a handler is a plain function                          it runs at once
+a handler is an ``async def``                          it runs in a task of its own; above the limit, 5.03
+a handler raises a ResponseError                       the response that it stands for
+a handler raises something else                        5.00, and the traceback in the log
+an Accept that the response does not meet              4.06 (5.10.4)
+=====================================================  ===============================================
+
+Rule: whatever a handler does, the server goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import final
+
+import trio
+
+from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.server.results import HandlerResult, to_response
+from trio_coap.transports.driver import DrivenEndpoint
+from trio_coap.wire.codes import CON, Code
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import (
+    BadOption,
+    InternalServerError,
+    MethodNotAllowed,
+    NotAcceptable,
+    ProxyingNotSupported,
+    ResponseError,
+    ServiceUnavailable,
+)
+
+_logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request], "HandlerResult | Awaitable[HandlerResult]"]
+"""Answers requests: a plain function, which must not block, or an ``async def``."""
+
+UNDERSTOOD_OPTIONS = frozenset({1, 3, 5, 7, 11, 15, 17, 35, 39})
+"""The critical options that are processed here or left to handlers: If-Match, Uri-Host, If-None-Match, Uri-Port,
+Uri-Path, Uri-Query and Accept; Proxy-Uri and Proxy-Scheme have an answer of their own."""
+
+MAX_PAYLOAD = 65_000
+"""Octets of payload that fit into a datagram with whatever options."""
+
+RETRY_AFTER = 5
+"""Max-Age of a 5.03 from a server at its limit: seconds after which to try again (:rfc:`7252` section 5.9.3.4)."""
+
+
+@final
+class Dispatcher:
+    """Passes an endpoint's requests to a handler, and its responses back.
+
+    Attributes:
+      running: handler tasks that run now.
+    """
+
+    def __init__(
+        self, handler: Handler, endpoint: DrivenEndpoint, nursery: trio.Nursery, max_running_handlers: int
+    ) -> None:
+        """Dispatch to *handler*.
+
+        Args:
+          handler: answers the requests.
+          endpoint: counts what is turned away.
+          nursery: for the tasks of ``async def`` handlers.
+          max_running_handlers: how many of them may run at a time.
+        """
+        self._handler = handler
+        self._endpoint = endpoint
+        self._nursery = nursery
+        self._max_running_handlers = max_running_handlers
+        self.running = 0
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        """See :class:`trio_coap.messaging.local.RequestListener`."""
+        problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
+        if problem is not None and request.type is not CON:
+            if not entry.is_multicast:
+                entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
+            return
+        try:
+            if problem is not None:
+                raise BadOption(str(problem))
+            _check(request)
+            result = self._handler(request)
+            if not isinstance(result, Awaitable):
+                self._respond(to_response(result, request), request, entry)
+                return
+            self._start(result, request, entry)
+        except Exception as exc:
+            self._respond(_error_response(exc, request), request, entry)
+
+    def _start(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
+        if self.running >= self._max_running_handlers:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
+            self._endpoint.counters.turned_away["max_running_handlers"] += 1
+            raise ServiceUnavailable("too many requests at a time", max_age=RETRY_AFTER)
+        self.running += 1
+        self._nursery.start_soon(self._run, awaitable, request, entry)
+
+    async def _run(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
+        try:
+            response = to_response(await awaitable, request)
+        except Exception as exc:
+            response = _error_response(exc, request)
+        finally:
+            self.running -= 1
+        if not self._endpoint.is_closed:
+            self._respond(response, request, entry)
+
+    def _respond(self, response: Response, request: Request, entry: RcvdMessageCacheEntry) -> None:
+        accept = request.options.accept
+        if accept is not None and response.code.is_success:
+            content_format = response.options.content_format
+            if content_format is not None and content_format != accept:
+                response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
+        if len(response.payload) > MAX_PAYLOAD:
+            _logger.error("the response to %r has %d octets, too many for a datagram", request, len(response.payload))
+            response = InternalServerError().to_response()
+        try:
+            entry.respond(response, self._endpoint.clock())
+        except PendingLimitReached as exc:
+            _logger.warning("a response was dropped: %s", exc)
+
+
+def _check(request: Request) -> None:
+    options = request.options
+    if options.proxy_uri is not None or options.proxy_scheme is not None:
+        raise ProxyingNotSupported("this server is no proxy")
+    if not request.code.name:
+        raise MethodNotAllowed(f"there is no method {request.code.dotted}")
+
+
+def _error_response(exc: Exception, request: Request) -> Response:
+    # An error that a handler got as a client, and let pass, is no answer of ours.
+    if isinstance(exc, ResponseError) and exc.response is None:
+        return exc.to_response()
+    _logger.error("a handler failed on %r", request, exc_info=exc)
+    return Response(Code.INTERNAL_SERVER_ERROR)

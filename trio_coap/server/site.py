@@ -1,0 +1,265 @@
+"""Sites: handlers by path and method (:rfc:`7252` sections 5.8 and 6).
+
+Rule 1: a path is a template such as ``/lamps/{number:int}``; literal segments go before parameters, and those before
+a rest.  Rule 2: routing is a look-up for each segment, however many resources there are.  Rule 3: a site is itself a
+handler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, final
+
+import attrs
+
+from trio_coap.server.results import HandlerResult
+from trio_coap.wire.codes import Code
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import Request
+from trio_coap.wire.response_errors import MethodNotAllowed, NotFound
+
+Result = HandlerResult | Awaitable[HandlerResult]
+ResourceHandler = Callable[..., Result]
+"""Takes the request, and the parameters of its path by name."""
+
+F = TypeVar("F", bound=ResourceHandler)
+
+_PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+
+
+@final
+class Resource:
+    """What answers requests for one path: a handler for each method.
+
+    Made by :meth:`Site.resource`; its methods are decorators.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Make a resource without methods; *path* is for messages."""
+        self.path = path
+        self._handlers: dict[Code, ResourceHandler] = {}
+
+    def method(self, code: Code) -> Callable[[F], F]:
+        """Make the decorated function the handler for the method *code*.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, or there is a handler for it.
+        """
+        if not code.is_request:
+            raise LocalProtocolError(f"{code} is no method")
+        if code in self._handlers:
+            raise LocalProtocolError(f"{self.path} has a handler for {code.name} already")
+
+        def register(handler: F) -> F:
+            self._handlers[code] = handler
+            return handler
+
+        return register
+
+    def get(self, handler: F) -> F:
+        """Make *handler* answer GET; it has no side effects."""
+        return self.method(Code.GET)(handler)
+
+    def post(self, handler: F) -> F:
+        """Make *handler* answer POST."""
+        return self.method(Code.POST)(handler)
+
+    def put(self, handler: F) -> F:
+        """Make *handler* answer PUT; doing it twice is the same as once."""
+        return self.method(Code.PUT)(handler)
+
+    def delete(self, handler: F) -> F:
+        """Make *handler* answer DELETE; doing it twice is the same as once."""
+        return self.method(Code.DELETE)(handler)
+
+    def fetch(self, handler: F) -> F:
+        """Make *handler* answer FETCH; it has no side effects (:rfc:`8132`)."""
+        return self.method(Code.FETCH)(handler)
+
+    def patch(self, handler: F) -> F:
+        """Make *handler* answer PATCH (:rfc:`8132`)."""
+        return self.method(Code.PATCH)(handler)
+
+    def ipatch(self, handler: F) -> F:
+        """Make *handler* answer iPATCH; doing it twice is the same as once (:rfc:`8132`)."""
+        return self.method(Code.IPATCH)(handler)
+
+    def handle(self, request: Request, parameters: dict[str, Any]) -> Result:
+        """Answer *request*.
+
+        Raises:
+          MethodNotAllowed: if there is no handler for its method.
+        """
+        handler = self._handlers.get(request.code)
+        if handler is None:
+            allowed = ", ".join(code.name for code in self._handlers)
+            raise MethodNotAllowed(f"{request.code.name} is not among {allowed}")
+        return handler(request, **parameters) if parameters else handler(request)
+
+
+@attrs.define(eq=False)
+class _Node:
+    """A place in the tree of paths."""
+
+    children: dict[str, _Node] = attrs.Factory(dict)
+    parameter: tuple[str, str, _Node] | None = None
+    """Name, kind and node of the parameter segment, if there is one."""
+    rest: tuple[str, Resource] | None = None
+    """Name of the parameter that takes all further segments, and who answers."""
+    resource: Resource | None = None
+
+
+@final
+class Site:
+    """A handler that passes requests on by their path.
+
+    Templates have parameters: ``{name}`` is one segment, ``{name:int}`` an integer, ``{name:path}`` at the end all
+    further segments (a tuple).  Handlers get them by name::
+
+        site = Site()
+
+
+        @site.get("/lamps/{number:int}")
+        def read_lamp(request, number):
+            return "on" if lamps[number] else "off"
+
+    A path that leads nowhere is answered with 4.04, a method that a resource lacks with 4.05.
+    """
+
+    def __init__(self) -> None:
+        """Make a site without resources."""
+        self._root = _Node()
+
+    def resource(self, path: str) -> Resource:
+        """Return the resource at the template *path*, made if it is not there yet.
+
+        Raises:
+          LocalProtocolError: if the template is malformed, or contradicts another one.
+        """
+        segments = _split(path)
+        last = _PARAMETER.fullmatch(segments[-1]) if segments else None
+        if last is not None and last[2] == "path":
+            return _rest_resource(_descend_all(self._root, segments[:-1], path), last[1], path)
+        node = _descend_all(self._root, segments, path)
+        if node.resource is None:
+            node.resource = Resource(path)
+        return node.resource
+
+    def get(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer GET at *path*."""
+        return self.resource(path).method(Code.GET)
+
+    def post(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer POST at *path*."""
+        return self.resource(path).method(Code.POST)
+
+    def put(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer PUT at *path*."""
+        return self.resource(path).method(Code.PUT)
+
+    def delete(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer DELETE at *path*."""
+        return self.resource(path).method(Code.DELETE)
+
+    def fetch(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer FETCH at *path*."""
+        return self.resource(path).method(Code.FETCH)
+
+    def patch(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer PATCH at *path*."""
+        return self.resource(path).method(Code.PATCH)
+
+    def ipatch(self, path: str) -> Callable[[F], F]:
+        """Make the decorated function answer iPATCH at *path*."""
+        return self.resource(path).method(Code.IPATCH)
+
+    def mount(self, path: str, site: Site) -> None:
+        """Put the resources of *site*, present and future, below *path*.
+
+        Raises:
+          LocalProtocolError: if *path* is malformed, or there are resources below it already.
+        """
+        *above, last = _split(path) or [""]
+        node = _descend_all(self._root, above, path)
+        if not last or _PARAMETER.fullmatch(last):
+            raise LocalProtocolError(f"a site is mounted below a literal segment, which {path!r} does not end with")
+        if last in node.children:
+            raise LocalProtocolError(f"there are resources below {path!r} already")
+        node.children[last] = site._root
+
+    def __call__(self, request: Request) -> Result:
+        """Answer *request*.
+
+        Raises:
+          NotFound: if there is no resource at its path.
+          MethodNotAllowed: if the resource lacks its method.
+        """
+        found = _find(self._root, request.options.uri_path, 0, {})
+        if found is None:
+            raise NotFound("there is nothing at /" + "/".join(request.options.uri_path))
+        resource, parameters = found
+        return resource.handle(request, parameters)
+
+
+def _split(path: str) -> list[str]:
+    if not path.startswith("/"):
+        raise LocalProtocolError(f"a path starts with a slash, unlike {path!r}")
+    return path[1:].split("/") if len(path) > 1 else []
+
+
+def _descend_all(node: _Node, segments: list[str], path: str) -> _Node:
+    """Return the node at *segments* below *node*, made if it is not there yet."""
+    for segment in segments:
+        match = _PARAMETER.fullmatch(segment)
+        if match is not None:
+            node = _parameter_node(node, match[1], match[2] or "str", path)
+        elif "{" in segment or "}" in segment:
+            raise LocalProtocolError(f"{segment!r} in {path!r} is no parameter; write {{name}} or {{name:int}}")
+        else:
+            node = node.children.setdefault(segment, _Node())
+    return node
+
+
+def _parameter_node(node: _Node, name: str, kind: str, path: str) -> _Node:
+    if kind not in ("str", "int"):
+        raise LocalProtocolError(f"the kind {kind!r} in {path!r} is none of str, int and, at the end, path")
+    if node.parameter is None:
+        node.parameter = (name, kind, _Node())
+    elif node.parameter[:2] != (name, kind):
+        raise LocalProtocolError(f"{{{name}:{kind}}} in {path!r} stands where {node.parameter[0]!r} stands elsewhere")
+    return node.parameter[2]
+
+
+def _rest_resource(node: _Node, name: str, path: str) -> Resource:
+    if node.rest is None:
+        node.rest = (name, Resource(path))
+    elif node.rest[0] != name:
+        raise LocalProtocolError(f"{{{name}:path}} in {path!r} stands where {node.rest[0]!r} stands elsewhere")
+    return node.rest[1]
+
+
+def _find(
+    node: _Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]
+) -> tuple[Resource, dict[str, Any]] | None:
+    """Return the resource at *path* from *position* on, with the parameters of its template."""
+    if position == len(path):
+        return None if node.resource is None else (node.resource, parameters)
+    segment = path[position]
+    child = node.children.get(segment)
+    if child is not None:
+        found = _find(child, path, position + 1, parameters)
+        if found is not None:
+            return found
+    if node.parameter is not None:
+        name, kind, below = node.parameter
+        if kind == "str" or _INTEGER.fullmatch(segment):
+            value = segment if kind == "str" else int(segment)
+            found = _find(below, path, position + 1, {**parameters, name: value})
+            if found is not None:
+                return found
+    if node.rest is not None:
+        name, resource = node.rest
+        return resource, {**parameters, name: path[position:]}
+    return None

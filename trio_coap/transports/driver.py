@@ -1,0 +1,170 @@
+"""What all drivers share: an engine, a clock, and a nursery with two tasks.
+
+Rule 1: the cache task sleeps until the earliest entry is due; who makes an earlier one moves the deadline.  Rule 2:
+the two tasks are shielded from the cancellation of the scope around them, so that the body ends first and can still
+send; then they are cancelled.  Rule 3: nothing that arrives from the network raises out of a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import trio
+
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.local import LocalEndpoint, RandomSource
+from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
+from trio_coap.wire.errors import MessageFormatError
+from trio_coap.wire.message import EndpointAddress, Message
+
+_logger = logging.getLogger(__name__)
+
+SYSTEM_RANDOM = random.SystemRandom()
+"""Where random numbers come from unless a test says otherwise: nobody can guess them (:rfc:`7252` section 5.3.1)."""
+
+
+class DrivenEndpoint(LocalEndpoint):
+    """A local endpoint whose engine is driven by two tasks; a subclass says how datagrams come and go."""
+
+    def __init__(
+        self,
+        sockaddr: tuple[Any, ...] | None = None,
+        family: int | None = 0,
+        security_mode: str | None = None,
+        host: str | None = None,
+        port: int = 5683,
+        *,
+        rng: RandomSource = SYSTEM_RANDOM,
+        parameters: TransmissionParameters = DEFAULT_PARAMETERS,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Make the endpoint; see :class:`LocalEndpoint`."""
+        super().__init__(sockaddr, family, security_mode, host, port, rng=rng, parameters=parameters, limits=limits)
+
+    def _reset(self) -> None:
+        self._wakeup: trio.CancelScope | None = None
+        self._is_closed = False
+        super()._reset()
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the endpoint has been closed."""
+        return self._is_closed
+
+    def clock(self) -> float:
+        """Return Trio's current time, in seconds."""
+        return trio.current_time()
+
+    def close(self) -> None:
+        """Close the endpoint: who waits for a response gets :exc:`trio.ClosedResourceError`.
+
+        Closing twice is fine.  It does not block.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._forget()
+        self._close_transport()
+        self.abandon(self.clock())
+
+    def _close_transport(self) -> None:
+        """Release what the subclass holds."""
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError(f"{self!r} is closed")
+
+    def send(
+        self,
+        message: Message,
+        destination_endpoint: Endpoint | None = None,
+        *,
+        now: float | None = None,
+        parameters: TransmissionParameters | None = None,
+        listener: SentListener | None = None,
+        local_address: EndpointAddress | None = None,
+    ) -> SentMessageCacheEntry:
+        """Send a CON or NON message; see :meth:`LocalEndpoint.send`.
+
+        Raises:
+          trio.ClosedResourceError: if the endpoint has been closed.
+        """
+        self._require_open()
+        return super().send(
+            message,
+            destination_endpoint,
+            now=now,
+            parameters=parameters,
+            listener=listener,
+            local_address=local_address,
+        )
+
+    def _wake_earlier(self, time_due: float) -> None:
+        if self._wakeup is not None and time_due < self._wakeup.deadline:
+            self._wakeup.deadline = time_due
+
+    def _deliver(self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None = None) -> None:
+        """Hand a datagram to the engine, whatever it is."""
+        try:
+            self.datagram_received(data, source, now, local_address)
+        except MessageFormatError:
+            pass  # Answered, counted and logged.
+        except Exception:
+            # A defect of ours must not stop the service for everybody else.
+            self.counters.rejected["an error of our own"] += 1
+            _logger.exception("%s: processing a message from %s failed", self.hostinfo, source.hostinfo)
+
+    async def _receive_task(self) -> None:
+        """Hand over datagrams until cancelled, or until the endpoint is closed."""
+        raise NotImplementedError
+
+    async def _cache_task(self) -> None:
+        """Do what is due, and sleep until the next thing is."""
+        while not self._is_closed:
+            next_due = self.process_due(trio.current_time())
+            # Where more is due already, the deadline lies in the past, and this is just a checkpoint.
+            with trio.CancelScope(deadline=next_due) as self._wakeup:
+                await trio.sleep_forever()
+
+    async def _run(self, scope: trio.CancelScope) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive_task)
+                nursery.start_soon(self._cache_task)
+
+
+@asynccontextmanager
+async def run_endpoint(endpoint: DrivenEndpoint) -> AsyncIterator[None]:
+    """Run the tasks of *endpoint* while the body runs, and close it then.
+
+    When the scope around is cancelled, the body ends first.  An exception of the body comes out as itself.
+    """
+    scope = trio.CancelScope(shield=True)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endpoint._run, scope)
+            try:
+                yield
+            finally:
+                endpoint.close()
+                scope.cancel()
+    except BaseExceptionGroup as group:
+        raise_single(group)
+
+
+def raise_single(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Raise the one exception in *group* as itself, with its own cause and context; of several, the group."""
+    if len(group.exceptions) != 1:
+        raise group
+    exc = group.exceptions[0]
+    context = exc.__context__
+    try:
+        raise exc
+    finally:
+        exc.__context__ = context
+        del exc, context, group  # They would make a cycle with the traceback.

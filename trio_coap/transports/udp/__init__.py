@@ -1,0 +1,1 @@
+"""CoAP over UDP: one socket for client, server and both address families."""

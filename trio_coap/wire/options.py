@@ -1,0 +1,358 @@
+"""The options of one message (:rfc:`7252` sections 3.1, 5.4 and 5.10).
+
+Rule 1: :class:`Options` is a value and never changes; methods return another one.  Rule 2: everything that
+came over the wire is kept, in the order of the wire: unknown, over-long and surplus options too.  Rule 3:
+typed access shows only what counts; an occurrence that is malformed, or a surplus one, counts as absent
+(sections 5.4.3 and 5.4.5), and :attr:`Options.problems` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, final, overload
+
+import attrs
+
+from trio_coap.wire.block import Block
+from trio_coap.wire.definitions import (
+    DEFINITIONS,
+    RESERVED_KEYWORDS,
+    OptionDefinition,
+    OptionFormat,
+    OptionValue,
+    find_definition,
+    is_critical,
+)
+from trio_coap.wire.errors import LocalProtocolError
+
+OptionInput = OptionValue | Block | Sequence[OptionValue | Block] | None
+"""What may be given for an option by keyword: a value, several for a repeatable one, None for none."""
+
+OptionName = int | str | OptionDefinition
+"""How an option may be named: by number, by name or by its definition."""
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class OptionProblem:
+    """Why an option of a message does not count, or why the message must be rejected."""
+
+    number: int
+    reason: str
+    is_critical: bool
+
+    def __str__(self) -> str:
+        known = DEFINITIONS.get(self.number)
+        return f"option {self.number}{f' ({known.name})' if known else ''} {self.reason}"
+
+
+class _Access(Generic[T]):
+    """Typed access to one option of the table."""
+
+    def __init__(self, number: int, read: Callable[[tuple[bytes, ...]], T]) -> None:
+        self.number = number
+        self.read = read
+
+    @overload
+    def __get__(self, options: None, owner: type[Options]) -> Self: ...
+    @overload
+    def __get__(self, options: Options, owner: type[Options]) -> T: ...
+    def __get__(self, options: Options | None, owner: type[Options]) -> T | Self:
+        if options is None:
+            return self
+        return self.read(options.raw(self.number))
+
+
+def _uint(number: int) -> _Access[int | None]:
+    return _Access(number, lambda values: int.from_bytes(values[0], "big") if values else None)
+
+
+def _opaque(number: int) -> _Access[bytes | None]:
+    return _Access(number, lambda values: values[0] if values else None)
+
+
+def _string(number: int) -> _Access[str | None]:
+    return _Access(number, lambda values: values[0].decode() if values else None)
+
+
+def _block(number: int) -> _Access[Block | None]:
+    return _Access(number, lambda values: Block.from_uint(int.from_bytes(values[0], "big")) if values else None)
+
+
+def _flag(number: int) -> _Access[bool]:
+    return _Access(number, bool)
+
+
+def _opaques(number: int) -> _Access[tuple[bytes, ...]]:
+    return _Access(number, lambda values: values)
+
+
+def _strings(number: int) -> _Access[tuple[str, ...]]:
+    return _Access(number, lambda values: tuple([value.decode() for value in values]))
+
+
+@final
+class Options:
+    """The options of a message, in the order of the wire.
+
+    Each option of the table can be read by name and given by name: ``Options(uri_path=("lamp", "1"),
+    accept=50).accept``.  Single options read as None when absent, repeatable ones as an empty tuple.
+
+    >>> options = Options(uri_path=("lamp", "1"), content_format=0)
+    >>> options.uri_path
+    ('lamp', '1')
+    >>> options.replace(content_format=None, max_age=5)
+    Options(uri_path=('lamp', '1'), max_age=5)
+    """
+
+    __slots__ = ("_items", "_problems")
+
+    if_match = _opaques(1)
+    uri_host = _string(3)
+    etag = _opaque(4)
+    etags = _opaques(4)
+    if_none_match = _flag(5)
+    observe = _uint(6)
+    uri_port = _uint(7)
+    location_path = _strings(8)
+    oscore = _opaque(9)
+    uri_path = _strings(11)
+    content_format = _uint(12)
+    max_age = _uint(14)
+    uri_query = _strings(15)
+    hop_limit = _uint(16)
+    accept = _uint(17)
+    q_block1 = _block(19)
+    location_query = _strings(20)
+    edhoc = _flag(21)
+    block2 = _block(23)
+    block1 = _block(27)
+    size2 = _uint(28)
+    proxy_uri = _string(35)
+    proxy_scheme = _string(39)
+    size1 = _uint(60)
+    echo = _opaque(252)
+    no_response = _uint(258)
+    request_tag = _opaques(292)
+
+    @property
+    def q_block2(self) -> tuple[Block, ...]:
+        """The blocks asked for, or the one given (:rfc:`9177`)."""
+        return tuple([Block.from_uint(int.from_bytes(value, "big")) for value in self.raw(31)])
+
+    def __init__(self, items: Iterable[tuple[OptionName, OptionValue | Block]] = (), /, **by_name: OptionInput) -> None:
+        """Make options from pairs and keywords.
+
+        Args:
+          items: pairs of an option and one value each; a bytes value is taken as it is for unknown numbers.
+          by_name: values by name; None leaves the option out; a sequence gives one occurrence per value.
+
+        Raises:
+          LocalProtocolError: for an unknown name, a value of the wrong type or length, or a second value for
+            an option that is not repeatable.
+        """
+        pairs: list[tuple[int, bytes]] = []
+        for option, value in items:
+            _append(pairs, find_definition(option), value)
+        for name, given in by_name.items():
+            definition = find_definition(_ALIASES.get(name, name))
+            for value in _values(definition, given):
+                _append(pairs, definition, value)
+        # A stable sort: the order among repetitions of one option is theirs.
+        pairs.sort(key=_number_of)
+        self._items = tuple(pairs)
+        self._problems: tuple[OptionProblem, ...] | None = None
+
+    @classmethod
+    def from_wire(cls, items: tuple[tuple[int, bytes], ...]) -> Options:
+        """Take *items*, pairs of number and octets in ascending order, as they came: nothing is checked."""
+        options = cls.__new__(cls)
+        options._items = items
+        options._problems = None
+        return options
+
+    def raw(self, number: int) -> tuple[bytes, ...]:
+        """Return the octets of those occurrences of option *number* that count."""
+        values = [value for found, value in self._items if found == number]
+        if not values:
+            return ()
+        definition = DEFINITIONS.get(number)
+        if definition is None:
+            return tuple(values)
+        if not definition.is_repeatable:
+            del values[1:]
+        return tuple([value for value in values if definition.fault_of(value) is None])
+
+    def get(self, option: OptionName) -> OptionValue | None:
+        """Return the first value of *option* that counts, or None."""
+        values = self.get_all(option)
+        return values[0] if values else None
+
+    def get_all(self, option: OptionName) -> tuple[OptionValue, ...]:
+        """Return all values of *option* that count, decoded by its format."""
+        definition = find_definition(option)
+        return tuple([definition.decode(value) for value in self.raw(definition.number)])
+
+    if not TYPE_CHECKING:  # Options of the application's own: known only at run time.
+
+        def __getattr__(self, name: str) -> OptionValue | tuple[OptionValue, ...] | None:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            try:
+                definition = find_definition(name)
+            except LocalProtocolError as exc:
+                raise AttributeError(str(exc)) from None
+            return self.get_all(definition) if definition.is_repeatable else self.get(definition)
+
+    @property
+    def problems(self) -> tuple[OptionProblem, ...]:
+        """What is wrong with the options, judged by the table, in the order of the wire (section 5.4)."""
+        if self._problems is None:
+            self._problems = tuple(_find_problems(self._items)) if self._items else ()
+        return self._problems
+
+    def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
+        """Return the first reason to reject the message for its options (section 5.4.1), or None.
+
+        Args:
+          understood: the numbers of the critical options that the caller processes; those that are not in the
+            table may have any value, as often as they come.
+        """
+        previous = -1
+        for number, value in self._items:
+            if number & 1:
+                definition = DEFINITIONS.get(number)
+                if number not in understood:
+                    reason = "is unknown" if definition is None else "is critical and not supported here"
+                    return OptionProblem(number, reason, True)
+                fault = None if definition is None else _fault_of(definition, value, number == previous)
+                if fault is not None:
+                    return OptionProblem(number, fault, True)
+            previous = number
+        return None
+
+    def replace(self, /, **by_name: OptionInput) -> Options:
+        """Return options in which those named have the given values instead, or are gone (None)."""
+        numbers = {find_definition(_ALIASES.get(name, name)).number for name in by_name}
+        added = Options(**by_name)._items
+        kept = [item for item in self._items if item[0] not in numbers]
+        return Options.from_wire(tuple(sorted([*kept, *added], key=_number_of)))
+
+    def without(self, *options: OptionName) -> Options:
+        """Return the options less all occurrences of those named."""
+        numbers = {find_definition(option).number for option in options}
+        return Options.from_wire(tuple([item for item in self._items if item[0] not in numbers]))
+
+    def __add__(self, other: Options) -> Options:
+        """Return the occurrences of both, those of *other* behind ours where they have one number."""
+        return Options.from_wire(tuple(sorted(self._items + other._items, key=_number_of)))
+
+    def encode(self) -> bytes:
+        """Return the octets of all options (:rfc:`7252` section 3.1)."""
+        encoded = bytearray()
+        previous = 0
+        for number, value in self._items:
+            delta = number - previous
+            length = len(value)
+            previous = number
+            if delta < 13 and length < 13:
+                encoded.append(delta << 4 | length)
+            else:
+                delta_nibble, delta_octets = _extend(delta)
+                length_nibble, length_octets = _extend(length)
+                encoded.append(delta_nibble << 4 | length_nibble)
+                encoded += delta_octets
+                encoded += length_octets
+            encoded += value
+        return bytes(encoded)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Iterate over pairs of number and octets, everything included."""
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, option: OptionName) -> bool:
+        try:
+            number = find_definition(option).number
+        except LocalProtocolError:
+            return False
+        return any(found == number for found, _ in self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Options):
+            return NotImplemented
+        return self._items == other._items
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(self._describe())})"
+
+    def _describe(self) -> Iterator[str]:
+        for number in dict(self._items):
+            found = [value for each, value in self._items if each == number]
+            definition = DEFINITIONS.get(number)
+            if definition is None or any(definition.fault_of(value) for value in found):
+                yield from [f"{number}={value!r}" for value in found]
+                continue
+            is_flag = definition.format is OptionFormat.EMPTY
+            values = [True if is_flag else definition.decode(value) for value in found]
+            shown = tuple(values) if definition.is_repeatable else values[0] if len(values) == 1 else values
+            yield f"{definition.name.lower().replace('-', '_')}={shown!r}"
+
+
+RESERVED_KEYWORDS.update(dir(Options))
+
+
+_ALIASES = {"etags": "etag"}
+"""Names of attributes that are not names of options."""
+
+
+def _number_of(item: tuple[int, bytes]) -> int:
+    return item[0]
+
+
+def _values(definition: OptionDefinition, given: OptionInput) -> Iterable[OptionValue | Block]:
+    if given is None or (definition.format is OptionFormat.EMPTY and given is False):
+        return ()
+    # What is neither one value nor several is left for the definition to refuse.
+    if isinstance(given, (int, str, bytes, bytearray, memoryview, Block)) or not hasattr(given, "__iter__"):
+        return (given,)  # type: ignore[return-value]
+    return given
+
+
+def _append(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value: OptionValue | Block) -> None:
+    number = definition.number
+    if not definition.is_repeatable and any(found == number for found, _ in pairs):
+        raise LocalProtocolError(f"option {definition.name} is not repeatable, and is given twice")
+    pairs.append((number, definition.encode(value.to_uint() if isinstance(value, Block) else value)))
+
+
+def _find_problems(items: tuple[tuple[int, bytes], ...]) -> Iterator[OptionProblem]:
+    previous = -1
+    for number, value in items:
+        definition = DEFINITIONS.get(number)
+        fault = "is unknown" if definition is None else _fault_of(definition, value, number == previous)
+        if fault is not None:
+            yield OptionProblem(number, fault, is_critical(number))
+        previous = number
+
+
+def _fault_of(definition: OptionDefinition, value: bytes, is_surplus: bool) -> str | None:
+    # Section 5.4.5: a surplus occurrence is treated like an unknown option.
+    if is_surplus and not definition.is_repeatable:
+        return "is given more than once"
+    return definition.fault_of(value)
+
+
+def _extend(value: int) -> tuple[int, bytes]:
+    """Return the nibble and the extension octets for an option's delta or length (section 3.1)."""
+    if value < 13:
+        return value, b""
+    if value < 269:
+        return 13, bytes((value - 13,))
+    return 14, (value - 269).to_bytes(2, "big")
