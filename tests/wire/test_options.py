@@ -21,7 +21,7 @@ from trio_coap.wire.definitions import (
     register_option,
 )
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.options import OptionInput, OptionName, OptionProblem, Options
+from trio_coap.wire.options import OptionInput, OptionName, Options
 
 NUMBERS = st.one_of(st.sampled_from(sorted(DEFINITIONS)), st.integers(0, 65535))
 ITEMS = st.lists(st.tuples(NUMBERS, st.binary(max_size=20)), max_size=12).map(
@@ -305,114 +305,6 @@ def test_typed_access_to_whatever_came_never_fails(items: tuple[tuple[int, bytes
         getattr(options, name)
     for number, _ in items:
         assert options.get(number) == next(iter(options.get_all(number)), None)
-
-
-# Problems
-
-
-def test_good_options_have_no_problems() -> None:
-    assert Options(uri_path=("a", "b"), max_age=5, if_match=(b"", b"x")).problems == ()
-    assert Options().problems == ()
-
-
-@pytest.mark.parametrize(
-    ("item", "problem"),
-    [
-        ((65001, b""), OptionProblem(65001, "is unknown", True)),
-        ((65000, b""), OptionProblem(65000, "is unknown", False)),
-        ((11, b"\xff"), OptionProblem(11, "is not UTF-8", True)),
-        ((3, b""), OptionProblem(3, "has 0 octets, allowed: 1 to 255", True)),
-        ((12, b"\0\0\0"), OptionProblem(12, "has 3 octets, allowed: 0 to 2", False)),
-    ],
-)
-def test_a_problem_names_option_and_reason(item: tuple[int, bytes], problem: OptionProblem) -> None:
-    assert wire(item).problems == (problem,)
-
-
-@pytest.mark.parametrize(("number", "critical"), [(14, False), (17, True)])
-def test_a_surplus_occurrence_is_a_problem_as_an_unknown_option_is(number: int, critical: bool) -> None:
-    assert wire((number, b""), (number, b"")).problems == (OptionProblem(number, "is given more than once", critical),)
-
-
-def test_each_surplus_occurrence_is_a_problem_of_its_own() -> None:
-    assert len(wire((14, b""), (14, b""), (14, b"12345")).problems) == 2
-
-
-def test_a_repeatable_option_given_twice_is_no_problem() -> None:
-    assert wire((11, b""), (11, b"")).problems == ()
-
-
-def test_problems_are_in_the_order_of_the_wire() -> None:
-    options = wire((2, b""), (14, b"12345"), (14, b""), (17, b""), (65001, b""))
-    assert [problem.number for problem in options.problems] == [2, 14, 14, 65001]
-    assert options.problems is options.problems
-
-
-def test_a_problem_prints_number_name_and_reason() -> None:
-    assert str(OptionProblem(11, "is not UTF-8", True)) == "option 11 (Uri-Path) is not UTF-8"
-    assert str(OptionProblem(65001, "is unknown", True)) == "option 65001 is unknown"
-
-
-@given(ITEMS)
-def test_an_occurrence_counts_or_is_a_problem(items: tuple[tuple[int, bytes], ...]) -> None:
-    options = wire(*items)
-    unknown = sum(number not in DEFINITIONS for number, _ in items)
-    counting = sum(len(options.raw(number)) for number in {number for number, _ in items})
-    assert counting + len(options.problems) == len(items) + unknown
-
-
-def test_elective_problems_are_not_critical() -> None:
-    assert wire((14, b"12345"), (14, b""), (65000, b"")).find_critical_problem(()) is None
-
-
-def test_the_first_critical_problem_is_found() -> None:
-    options = wire((3, b""), (14, b"12345"), (65001, b""))
-    assert options.find_critical_problem({3, 65001}) == options.problems[0]
-
-
-def test_a_critical_option_that_the_caller_does_not_process_is_a_problem() -> None:
-    options = Options(if_match=b"x", uri_path="a", max_age=5)
-    assert options.find_critical_problem({11}) == OptionProblem(1, "is critical and not supported here", True)
-    assert options.find_critical_problem({1, 11}) is None
-
-
-def test_the_first_critical_problem_is_the_first_on_the_wire_whatever_its_kind() -> None:
-    options = wire((1, b"x"), (3, b""), (65001, b""))
-    assert options.find_critical_problem({3}) == OptionProblem(1, "is critical and not supported here", True)
-    assert options.find_critical_problem({1, 3}) == OptionProblem(3, "has 0 octets, allowed: 1 to 255", True)
-
-
-def test_an_unknown_critical_option_is_a_problem() -> None:
-    assert wire((65001, b"")).find_critical_problem({11}) == OptionProblem(65001, "is unknown", True)
-
-
-def test_a_number_that_the_caller_processes_needs_no_definition() -> None:
-    assert wire((65001, b"x"), (65001, bytes(300))).find_critical_problem({65001}) is None
-
-
-def test_a_surplus_occurrence_of_a_critical_option_is_a_critical_problem() -> None:
-    options = wire((11, b"a"), (11, b"b"), (17, b""), (17, b""))
-    assert options.find_critical_problem({11, 17}) == OptionProblem(17, "is given more than once", True)
-
-
-def test_an_elective_option_need_not_be_processed() -> None:
-    assert Options(max_age=5, etag=b"x", size1=3).find_critical_problem(()) is None
-
-
-def test_no_options_are_no_problem() -> None:
-    assert Options().find_critical_problem(()) is None
-
-
-def test_a_value_of_the_edhoc_option_is_ignored() -> None:
-    options = wire((21, b"x"))
-    assert options.edhoc is True
-    assert options.problems == ()
-    assert options.find_critical_problem({21}) is None
-    assert repr(options) == "Options(edhoc=True)"
-
-
-def test_a_second_edhoc_option_is_still_a_problem() -> None:
-    assert wire((21, b""), (21, b"")).find_critical_problem({21}) == OptionProblem(21, "is given more than once", True)
 
 
 # Options of the application's own
