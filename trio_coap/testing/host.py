@@ -32,8 +32,8 @@ class Host:
         self.name = name
         self.port_unreachable = port_unreachable
         self._addresses = addresses
-        self._specific: dict[tuple[str, int], VirtualEndpoint] = {}
-        self._wildcard: dict[int, VirtualEndpoint] = {}
+        # By port and address; None stands for all addresses.
+        self._by_port: dict[int, dict[str | None, VirtualEndpoint]] = {}
         self._next_port = FIRST_EPHEMERAL_PORT
         self._openings: dict[int, int] = {}
 
@@ -50,7 +50,7 @@ class Host:
     @property
     def endpoints(self) -> tuple[VirtualEndpoint, ...]:
         """The endpoints that are open on it."""
-        return (*self._specific.values(), *self._wildcard.values())
+        return tuple(endpoint for bound in self._by_port.values() for endpoint in bound.values())
 
     def add_address(self, address: str) -> None:
         """Take *address*, in canonical form; :meth:`VirtualNetwork.add_address` does so."""
@@ -72,7 +72,8 @@ class Host:
 
     def find_endpoint(self, address: str, port: int) -> VirtualEndpoint | None:
         """Return who listens on *port* of *address*, or None."""
-        return self._specific.get((address, port)) or self._wildcard.get(port)
+        bound = self._by_port.get(port, {})
+        return bound.get(address) or bound.get(None)
 
     def free_port(self) -> int:
         """Return a port on which nobody listens, another one each time.
@@ -80,11 +81,10 @@ class Host:
         Raises:
           OSError: if there is none.
         """
-        taken = {port for _, port in self._specific} | self._wildcard.keys()
         for _ in range(FIRST_EPHEMERAL_PORT, LAST_PORT + 1):
             port = self._next_port
             self._next_port = port + 1 if port < LAST_PORT else FIRST_EPHEMERAL_PORT
-            if port not in taken:
+            if port not in self._by_port:
                 return port
         raise OSError(errno.EADDRINUSE, f"all ports of {self.name} are taken")
 
@@ -94,24 +94,22 @@ class Host:
         Raises:
           OSError: if somebody does.
         """
-        taken = {of for of, taken_port in self._specific if taken_port == port}
-        if port in self._wildcard or address in taken or (address is None and taken):
+        bound = self._by_port.get(port)
+        if bound and (address is None or None in bound or address in bound):
             raise OSError(errno.EADDRINUSE, f"port {port} of {address or self.name} is taken")
 
     def bind(self, endpoint: VirtualEndpoint, address: str | None, port: int) -> None:
         """Let *endpoint* listen on *port* of *address*, or of all addresses if it is None."""
         self.require_free(address, port)
-        if address is None:
-            self._wildcard[port] = endpoint
-        else:
-            self._specific[address, port] = endpoint
+        self._by_port.setdefault(port, {})[address] = endpoint
 
     def unbind(self, endpoint: VirtualEndpoint) -> None:
         """Let *endpoint* listen no more."""
-        for key in [key for key, bound in self._specific.items() if bound is endpoint]:
-            del self._specific[key]
-        for port in [port for port, bound in self._wildcard.items() if bound is endpoint]:
-            del self._wildcard[port]
+        bound = self._by_port.get(endpoint.port, {})
+        for address in [address for address, known in bound.items() if known is endpoint]:
+            del bound[address]
+        if not bound:
+            self._by_port.pop(endpoint.port, None)
 
     def count_opening(self, port: int) -> int:
         """Return how often an endpoint was opened on *port* before."""

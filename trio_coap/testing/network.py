@@ -306,7 +306,10 @@ class VirtualNetwork:
 
         Raises:
           OSError: if somebody else is there.
+          trio.ClosedResourceError: if *endpoint* is closed.
         """
+        if endpoint.is_closed:
+            raise trio.ClosedResourceError(f"{endpoint!r} is closed")
         return self._topology.translate(endpoint, address, port)
 
     def outside_address(self, endpoint: VirtualEndpoint) -> Endpoint:

@@ -90,8 +90,7 @@ class Orders:
 
     def action_for(self, datagram: Datagram) -> Action | None:
         """Return what scripts and filters say about *datagram*, or None; all scripts count it."""
-        actions = [script(datagram) for script in self._scripts]
-        for action in actions:
+        for action in [script(datagram) for script in self._scripts]:
             if action is not None:
                 return action
         for decide in self._filters:

@@ -33,6 +33,8 @@ class Topology:
         self._outside: dict[VirtualEndpoint, Endpoint] = {}
         self._inside: dict[Endpoint, VirtualEndpoint] = {}
         self._numbers = count(1)
+        # From where an endpoint sends, by family and by the address that it wants; forgotten when addresses change.
+        self._sources: dict[tuple[VirtualEndpoint, int | None, EndpointAddress | None], Endpoint] = {}
 
     # Hosts.
 
@@ -86,6 +88,7 @@ class Topology:
         found = self.require_host(host)
         self._require_free(literal)
         found.add_address(literal)
+        self._sources.clear()
         self._by_address[literal] = found
 
     def remove_address(self, address: str) -> None:
@@ -93,6 +96,7 @@ class Topology:
         literal = numeric_address(address)
         self.require_host(literal).remove_address(literal)
         del self._by_address[literal]
+        self._sources.clear()
 
     def addresses_of(self, name: str) -> tuple[str, ...]:
         """Return the addresses of the host called *name*, in any case; none if there is no such host."""
@@ -132,9 +136,17 @@ class Topology:
         Raises:
           OSError: if its host has no address of that family.
         """
-        outside = self._outside.get(endpoint)
-        if outside is not None:
-            return outside
+        key = endpoint, destination.family, local_address
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = self._outside.get(endpoint) or self._choose_source(
+                endpoint, destination, local_address
+            )
+        return source
+
+    def _choose_source(
+        self, endpoint: VirtualEndpoint, destination: Endpoint, local_address: EndpointAddress | None
+    ) -> Endpoint:
         literal = None
         if not endpoint.is_wildcard:
             literal = str(endpoint.sockaddr[0])
@@ -169,6 +181,7 @@ class Topology:
 
     def forget(self, endpoint: VirtualEndpoint) -> None:
         """Forget the translation of *endpoint*."""
+        self._sources.clear()
         outside = self._outside.pop(endpoint, None)
         if outside is not None:
             del self._inside[outside]

@@ -56,6 +56,8 @@ class Traffic:
     def link_between(self, sender: str | None, receiver: str | None) -> Link:
         """Return the link from one host to another: the most specific one that was set."""
         links = self._links
+        if len(links) == 1:
+            return links[None, None]
         for key in ((sender, receiver), (sender, None), (None, receiver)):
             if key in links:
                 return links[key]
@@ -82,17 +84,16 @@ class Traffic:
             flow = self._flows[source, destination] = _Flow(key)
         flow.count += 1
         owner = sender.owner if sender is not None else self._topology.owner_of(source)
-        datagram = Datagram(
-            trio.current_time(), source, destination, octets, flow.count, owner.name if owner is not None else ""
-        )
-        if not destination.is_multicast:
-            self._forward(flow, datagram, sender, self._topology.owner_of(destination), None)
-            return
-        members = self._topology.members_of(destination)
-        for member in members:
-            self._forward(flow, datagram, sender, member.owner, member)
-        if not members:
-            self._forward(flow, datagram, sender, None, None)
+        origin = owner.name if owner is not None else ""
+        receivers: list[tuple[Host | None, VirtualEndpoint | None]] = [(self._topology.owner_of(destination), None)]
+        if destination.is_multicast:
+            members = self._topology.members_of(destination)
+            receivers = [(member.owner, member) for member in members] or [(None, None)]
+        now = trio.current_time()
+        for host, member in receivers:
+            receiver = host.name if host is not None else ""
+            datagram = Datagram(now, source, destination, octets, flow.count, origin, receiver)
+            self._forward(flow, datagram, sender, host, member)
 
     def _forward(
         self,
@@ -103,10 +104,10 @@ class Traffic:
         member: VirtualEndpoint | None,
     ) -> None:
         """Decide the fate of *datagram* at one receiver, record it, and let its copies arrive."""
-        if host is not None:
-            datagram = attrs.evolve(datagram, receiver=host.name)
         fate, transits, octets = self._decide(flow, datagram)
-        arrives_at = tuple(sorted(self._arrival(flow, datagram, transit) for transit in transits))
+        arrives_at = tuple([self._arrival(flow, datagram, transit) for transit in transits])
+        if len(arrives_at) > 1:
+            arrives_at = tuple(sorted(arrives_at))
         changed = octets if octets != datagram.octets else None
         position = self._trace.append(TraceRecord(datagram, fate, arrives_at, changed))
         if host is None:
