@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import final
+from typing import Unpack, final
 
+from trio_coap.client.arguments import RequestArguments, split_arguments
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.ping import send_ping
 from trio_coap.client.targets import TargetFinder
 from trio_coap.messaging.endpoint import Endpoint
-from trio_coap.messaging.local import RandomSource
-from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
-from trio_coap.transports.udp.endpoint import open_endpoint
+from trio_coap.transports.driver import DrivenEndpoint
+from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.message import Request, Response
-from trio_coap.wire.options import OptionInput, Options
+from trio_coap.wire.options import Options
 
 
 @final
@@ -28,11 +27,7 @@ class Client:
 
     - *uri*: an absolute URI, or one relative to the client's base URI;
     - *payload*: octets, or a text that is sent as UTF-8 (as text/plain unless *content_format* says otherwise);
-    - *confirmable*: False sends a Non-confirmable request, which is not repeated; without an answer
-      it waits until the caller's cancel scope ends it;
-    - *parameters*: transmission parameters for this request;
-    - *remote*: sends to this endpoint (a proxy, say, or a peer that contacted us) whatever the URI's host is;
-    - options by name, such as ``accept=50`` or ``if_match=(etag,)``; own ones after ``register_option()``.
+    - the rest by keyword: how to send the request, and its options by name; see :class:`RequestArguments`.
 
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
@@ -53,116 +48,48 @@ class Client:
         """The endpoint that sends the requests."""
         return self._endpoint
 
-    async def get(
-        self,
-        uri: str,
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def get(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
         """GET: return a representation of the resource."""
-        return await self._exchange(Code.GET, uri, b"", confirmable, parameters, remote, options)
+        return await self._exchange(Code.GET, uri, b"", arguments)
 
-    async def delete(
-        self,
-        uri: str,
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def delete(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
         """DELETE: remove the resource."""
-        return await self._exchange(Code.DELETE, uri, b"", confirmable, parameters, remote, options)
+        return await self._exchange(Code.DELETE, uri, b"", arguments)
 
-    async def put(
-        self,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
         """PUT: create or replace the resource."""
-        return await self._exchange(Code.PUT, uri, payload, confirmable, parameters, remote, options)
+        return await self._exchange(Code.PUT, uri, payload, arguments)
 
-    async def post(
-        self,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
         """POST: have the resource process the payload."""
-        return await self._exchange(Code.POST, uri, payload, confirmable, parameters, remote, options)
+        return await self._exchange(Code.POST, uri, payload, arguments)
 
-    async def fetch(
-        self,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
         """FETCH: return what the payload asks for (:rfc:`8132` section 2)."""
-        return await self._exchange(Code.FETCH, uri, payload, confirmable, parameters, remote, options)
+        return await self._exchange(Code.FETCH, uri, payload, arguments)
 
-    async def patch(
-        self,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
         """PATCH: change parts of the resource (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.PATCH, uri, payload, confirmable, parameters, remote, options)
+        return await self._exchange(Code.PATCH, uri, payload, arguments)
 
-    async def ipatch(
-        self,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
-    ) -> Response:
+    async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
         """iPATCH: change parts of the resource, idempotently (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.IPATCH, uri, payload, confirmable, parameters, remote, options)
+        return await self._exchange(Code.IPATCH, uri, payload, arguments)
 
     def request(
-        self,
-        code: Code,
-        uri: str,
-        payload: bytes | str = b"",
-        *,
-        confirmable: bool = True,
-        parameters: TransmissionParameters | None = None,
-        remote: Endpoint | None = None,
-        **options: OptionInput,
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
 
         Args:
           code: the method.
-          uri, payload, confirmable, parameters, remote, options: see :class:`Client`.
+          uri, payload, arguments: see :class:`Client`.
 
         Raises:
-          LocalProtocolError: if *code* is no method.
+          LocalProtocolError: if *code* is no method, or an option does not fit.
         """
-        template = Request(code, payload, type=CON if confirmable else NON, options=Options(**options))
+        confirmable, parameters, remote, options = split_arguments(arguments)
+        template = Request(code, payload, type=CON if confirmable else NON, options=options)
 
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
@@ -186,20 +113,8 @@ class Client:
         (endpoint, _), *_ = await self._finder.find(uri)
         return await send_ping(self._endpoint, endpoint)
 
-    async def _exchange(
-        self,
-        code: Code,
-        uri: str,
-        payload: bytes | str,
-        confirmable: bool,
-        parameters: TransmissionParameters | None,
-        remote: Endpoint | None,
-        options: dict[str, OptionInput],
-    ) -> Response:
-        handle = self.request(
-            code, uri, payload, confirmable=confirmable, parameters=parameters, remote=remote, **options
-        )
-        async with handle:
+    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments) -> Response:
+        async with self.request(code, uri, payload, **arguments) as handle:
             return await handle.receive()
 
 
@@ -214,26 +129,22 @@ async def open_client(
     *,
     endpoint: DrivenEndpoint | None = None,
     base_uri: str | None = None,
-    host: str = "::",
-    port: int = 0,
-    parameters: TransmissionParameters = DEFAULT_PARAMETERS,
-    limits: Limits = DEFAULT_LIMITS,
-    rng: RandomSource = SYSTEM_RANDOM,
+    host: str | None = None,
+    port: int | None = None,
+    **arguments: Unpack[EndpointArguments],
 ) -> AsyncIterator[Client]:
     """Open a client for the body.
 
     Args:
       endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
-        of its own, and the other arguments say how.
+        of its own.
       base_uri: what relative URIs are relative to.
-      host, port, parameters, limits, rng: see :func:`open_endpoint`.
+      host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
 
     Raises:
       OSError: if the address is not to be had.
+      LocalProtocolError: if *endpoint* is given, and something about another one.
       UriError: if *base_uri* is not an absolute URI of CoAP.
     """
-    if endpoint is not None:
-        yield Client(endpoint, base_uri)
-        return
-    async with open_endpoint(host, port, rng=rng, parameters=parameters, limits=limits) as own:
-        yield Client(own, base_uri)
+    async with use_endpoint(endpoint, host, port, 0, arguments) as used:
+        yield Client(used, base_uri)

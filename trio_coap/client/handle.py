@@ -177,9 +177,14 @@ class RequestHandle:
         self._error = error
         self._drop_token()
         # A Reset comes from somebody who is there: another address would be asked the same.
-        if self._targets and not isinstance(error, ResetReceived):
+        if not self._targets or isinstance(error, ResetReceived):
+            self._end()
+            return
+        try:
             self._send_to_next()
-        else:
+        except LocalProtocolError as exc:
+            # It is for who waits here; the engine, which calls, has others to serve.
+            self._error = exc
             self._end()
 
     def _send_to_next(self) -> None:

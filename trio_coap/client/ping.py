@@ -42,12 +42,13 @@ class _Pong:
 async def send_ping(endpoint: DrivenEndpoint, remote: Endpoint) -> float:
     """Ping *remote* and return the round-trip time, in seconds; see :meth:`Client.ping`."""
     pong = _Pong()
-    started_at = endpoint.clock()
-    entry = endpoint.send(Message(), remote, now=started_at, listener=pong)
+    entry = endpoint.send(Message(), remote, listener=pong)
     try:
         await pong.arrived.wait()
     finally:
         entry.complete(endpoint.clock())
     if pong.error is not None:
         raise pong.error
-    return pong.at - started_at
+    # NSTART may have held it back; what is answered has been sent.
+    assert entry.activated_at is not None
+    return pong.at - entry.activated_at

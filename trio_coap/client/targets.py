@@ -71,10 +71,9 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         endpoints: Sequence[Endpoint] = (Endpoint(host=uri.host, port=uri.port),)
     else:
         endpoints = await Endpoint.resolve(uri.host, uri.port)
-    for endpoint in endpoints:
-        if endpoint.is_link_local and endpoint.scope_id == 0:
-            # The kernel would pick some interface or other.
-            raise LocalProtocolError(
-                f"{endpoint.hostinfo} is link-local; say on which interface: coap://[{uri.host}%25eth0]/"
-            )
-    return endpoints
+    # Without a zone the kernel would pick some interface or other.
+    usable = [endpoint for endpoint in endpoints if not endpoint.is_link_local or endpoint.scope_id]
+    if endpoints and not usable:
+        literal = endpoints[0].sockaddr[0]
+        raise LocalProtocolError(f"{literal} is link-local; say on which interface: coap://[{literal}%25eth0]/")
+    return usable

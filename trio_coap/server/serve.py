@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import final
+from typing import Unpack, final
 
 import attrs
 import trio
 
 from trio_coap.messaging.endpoint import COAP_PORT
-from trio_coap.messaging.local import RandomSource
-from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server.dispatcher import Dispatcher, Handler
-from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import open_endpoint
+from trio_coap.transports.driver import DrivenEndpoint, raise_single
+from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 
 MAX_RUNNING_HANDLERS = 1000
 """Handler tasks at a time: each holds memory, and a remote can start them; more wait at their clients (5.03)."""
@@ -44,15 +40,13 @@ class Server:
 
 async def serve(
     handler: Handler,
-    host: str = "::",
-    port: int = COAP_PORT,
+    host: str | None = None,
+    port: int | None = None,
     *,
     endpoint: DrivenEndpoint | None = None,
-    parameters: TransmissionParameters = DEFAULT_PARAMETERS,
-    limits: Limits = DEFAULT_LIMITS,
-    rng: RandomSource = SYSTEM_RANDOM,
     max_running_handlers: int = MAX_RUNNING_HANDLERS,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    **arguments: Unpack[EndpointArguments],
 ) -> None:
     """Serve requests until cancelled.
 
@@ -66,19 +60,20 @@ async def serve(
 
     Args:
       handler: a :class:`Site`, or any handler.
-      host: a numeric address of this host; ``::`` for all addresses of both families.
-      port: 0 lets the kernel choose.
-      endpoint: a running endpoint to serve on, which is not closed at the end; *host* to *rng* do not
-        matter then.
-      parameters, limits, rng: see :class:`LocalEndpoint`.
+      host: a numeric address of this host; by default ``::``, all addresses of both families.
+      port: by default 5683; 0 lets the kernel choose.
+      endpoint: a running endpoint to serve on, which is not closed at the end; by default the server opens one of
+        its own.
       max_running_handlers: how many ``async def`` handlers may run at a time; above it clients get 5.03.
       task_status: ``nursery.start(serve, ...)`` returns the :class:`Server` when it listens.
+      arguments: what else the server's own endpoint is to be; see :class:`EndpointArguments`.
 
     Raises:
       OSError: if the address is not to be had.
+      LocalProtocolError: if *endpoint* is given, and something about another one.
       trio.BusyResourceError: if somebody serves on *endpoint* already.
     """
-    async with _use_endpoint(endpoint, host, port, parameters, limits, rng) as used:
+    async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
         if used.request_listener is not None:
             raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
         try:
@@ -92,19 +87,3 @@ async def serve(
                     used.request_listener = None
         except BaseExceptionGroup as group:
             raise_single(group)
-
-
-@asynccontextmanager
-async def _use_endpoint(
-    endpoint: DrivenEndpoint | None,
-    host: str,
-    port: int,
-    parameters: TransmissionParameters,
-    limits: Limits,
-    rng: RandomSource,
-) -> AsyncIterator[DrivenEndpoint]:
-    if endpoint is not None:
-        yield endpoint
-        return
-    async with open_endpoint(host, port, rng=rng, parameters=parameters, limits=limits) as own:
-        yield own

@@ -132,10 +132,13 @@ class DrivenEndpoint(LocalEndpoint):
                 await trio.sleep_forever()
 
     async def _run(self, scope: trio.CancelScope) -> None:
-        with scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive_task)
-                nursery.start_soon(self._cache_task)
+        try:
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._receive_task)
+                    nursery.start_soon(self._cache_task)
+        except BaseExceptionGroup as group:
+            raise_single(group)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from socket import AF_INET, AF_INET6, AF_UNSPEC
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import trio
 
@@ -262,15 +262,25 @@ def _enable_pktinfo(sock: socket.socket) -> bool:
     return True
 
 
+class EndpointArguments(TypedDict, total=False):
+    """Keyword arguments that say what an endpoint is to be, besides host and port."""
+
+    rng: RandomSource
+    """Where random numbers come from; by default the system's source, which nobody can guess."""
+
+    parameters: TransmissionParameters
+    """The transmission parameters."""
+
+    limits: Limits
+    """How much to remember."""
+
+    reuse_port: bool
+    """Whether other sockets of this user may share the port (SO_REUSEPORT); by default not."""
+
+
 @asynccontextmanager
 async def open_endpoint(
-    host: str = "::",
-    port: int = 0,
-    *,
-    rng: RandomSource = SYSTEM_RANDOM,
-    parameters: TransmissionParameters = DEFAULT_PARAMETERS,
-    limits: Limits = DEFAULT_LIMITS,
-    reuse_port: bool = False,
+    host: str = "::", port: int = 0, **arguments: Unpack[EndpointArguments]
 ) -> AsyncIterator[SocketEndpoint]:
     """Open a UDP endpoint, run its tasks while the body runs, and close it.
 
@@ -280,14 +290,34 @@ async def open_endpoint(
     Args:
       host: a numeric address of this host; ``::`` for all addresses of both families.
       port: 0 lets the kernel choose.
-      rng, parameters, limits: see :class:`LocalEndpoint`.
-      reuse_port: whether other sockets may share the port (SO_REUSEPORT).
+      arguments: see :class:`EndpointArguments`.
 
     Raises:
       OSError: if the address is not to be had.
     """
-    endpoint = SocketEndpoint.create_bound_endpoint(
-        host=host, port=port, rng=rng, parameters=parameters, limits=limits, reuse_port=reuse_port
-    )
+    endpoint = SocketEndpoint.create_bound_endpoint(host=host, port=port, **arguments)
     async with run_endpoint(endpoint):
         yield endpoint
+
+
+@asynccontextmanager
+async def use_endpoint(
+    endpoint: DrivenEndpoint | None,
+    host: str | None,
+    port: int | None,
+    default_port: int,
+    arguments: EndpointArguments,
+) -> AsyncIterator[DrivenEndpoint]:
+    """Lend *endpoint* to the body, or without one open an endpoint for it.
+
+    Raises:
+      LocalProtocolError: if both are given, an endpoint and something about a new one.
+    """
+    if endpoint is None:
+        port = default_port if port is None else port
+        async with open_endpoint("::" if host is None else host, port, **arguments) as own:
+            yield own
+        return
+    if host is not None or port is not None or arguments:
+        raise LocalProtocolError("an endpoint is given; host, port and the rest would be for a new one")
+    yield endpoint

@@ -1,0 +1,68 @@
+"""The arguments that all requests share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.wire.block import Block
+from trio_coap.wire.options import OptionInput, Options
+
+
+class RequestArguments(TypedDict, total=False):
+    """Keyword arguments of a request: how it is sent, and its options by name.
+
+    Options of the application's own may be given by name too, or, where a type checker looks on, in *options*.
+    """
+
+    confirmable: bool
+    """True by default; False sends a Non-confirmable request, which is not repeated: without an answer it waits until
+    the caller's cancel scope ends it."""
+
+    parameters: TransmissionParameters | None
+    """Transmission parameters for this request; by default the endpoint's."""
+
+    remote: Endpoint | None
+    """Where to send the request (a proxy, say, or a peer that contacted us), whatever the URI's host is."""
+
+    options: Options
+    """Options in addition to those of the URI; those given by name replace them."""
+
+    if_match: Sequence[bytes] | None
+    etag: bytes | Sequence[bytes] | None
+    if_none_match: bool | None
+    observe: int | None
+    content_format: int | None
+    accept: int | None
+    hop_limit: int | None
+    block1: Block | None
+    block2: Block | None
+    size1: int | None
+    size2: int | None
+    proxy_uri: str | None
+    proxy_scheme: str | None
+    echo: bytes | None
+    no_response: int | None
+    request_tag: Sequence[bytes] | None
+
+
+def split_arguments(
+    arguments: RequestArguments,
+) -> tuple[bool, TransmissionParameters | None, Endpoint | None, Options]:
+    """Return confirmable, parameters, remote, and all options that *arguments* give.
+
+    Raises:
+      LocalProtocolError: if an option does not fit.
+    """
+    by_name: dict[str, OptionInput] = dict(arguments)  # type: ignore[arg-type]
+    for name in ("confirmable", "parameters", "remote", "options"):
+        by_name.pop(name, None)
+    options = arguments.get("options", _NO_OPTIONS)
+    if by_name:
+        options = options.replace(**by_name)
+    return arguments.get("confirmable", True), arguments.get("parameters"), arguments.get("remote"), options
+
+
+_NO_OPTIONS = Options()
