@@ -71,6 +71,8 @@ def _restored_table() -> Iterator[None]:
     for table, before in ((DEFINITIONS, numbers), (definitions._BY_NAME, names)):
         table.clear()
         table.update(before)  # type: ignore[arg-type]
+    for forget in definitions.WHEN_REGISTERED:
+        forget()
 
 
 def columns(definition: OptionDefinition) -> str:

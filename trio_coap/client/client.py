@@ -118,8 +118,17 @@ class Client:
             return await handle.receive()
 
 
+_SINGLE_URI_OPTIONS = frozenset({3, 7})
+"""Uri-Host and Uri-Port."""
+
+
 def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
-    request = template.replace(options=of_uri + template.options if template.options else of_uri)
+    options = of_uri
+    if template.options:
+        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
+        given = {number for number, _ in template.options}
+        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
+    request = template.replace(options=options)
     request.destination_endpoint = endpoint
     return request
 

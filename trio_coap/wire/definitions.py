@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import keyword
 import re
+from collections.abc import Callable
 
 import attrs
 
@@ -199,6 +200,10 @@ DEFINITIONS: dict[int, OptionDefinition] = {row.number: row for row in _standard
 _BY_NAME = {row.name.lower(): row for row in DEFINITIONS.values()}
 
 
+WHEN_REGISTERED: list[Callable[[], None]] = []
+"""What must forget its judgement of options when the table changes; filled by the modules that have one."""
+
+
 def register_option(
     number: int,
     name: str,
@@ -238,6 +243,8 @@ def register_option(
         if known is not None:
             raise LocalProtocolError(f"option {number} {shorten(name)} collides with {known.number} {known.name!r}")
     _check_name(name)
+    for forget in WHEN_REGISTERED:
+        forget()
     DEFINITIONS[number] = definition
     _BY_NAME[_plain(name)] = definition
     return definition

@@ -17,7 +17,7 @@ import attrs
 
 from trio_coap.wire.codes import CODES, CON, Code, MessageType
 from trio_coap.wire.contentformats import media_type_of
-from trio_coap.wire.definitions import MAX_OPTION_NUMBER, RESERVED_KEYWORDS, encode_text
+from trio_coap.wire.definitions import MAX_OPTION_NUMBER, RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
 from trio_coap.wire.response_errors import error_for_response
@@ -29,6 +29,14 @@ MAX_MESSAGE_ID = 0xFFFF
 """Message IDs are 16 bits wide (:rfc:`7252` section 3)."""
 
 PAYLOAD_MARKER = 0xFF
+
+MAX_REMEMBERED_OPTIONS = 1024
+MAX_REMEMBERED_LENGTH = 64
+"""A client asks for the same few things again and again: so many sequences of options, of so many octets at most, are
+kept decoded and judged.  At the limit the table starts anew: a peer that varies its options gains nothing by it."""
+
+_remembered: dict[bytes, Options] = {}
+WHEN_REGISTERED.append(_remembered.clear)
 
 _HEADER = struct.Struct("!BBH")
 _NO_OPTIONS = Options()
@@ -328,14 +336,14 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
         cls = _class_for(data[1], first & 15, size)
         if offset > size:
             raise _Fault("the token is cut off", "3", size)
-        items, payload_at = _decode_options(data, offset, size)
+        options, payload_at = _decode_options(data, offset, size)
     except _Fault as fault:
         rule, section, at = fault.args
         raise MessageFormatError(rule, section, at, message_type=type, message_id=message_id) from None
     message = cls.__new__(cls)
     message.code = CODES[data[1]]
     message.payload = data[payload_at:]
-    message.options = Options.from_wire(items) if items else _NO_OPTIONS
+    message.options = options
     message.type = type
     message.message_id = message_id
     message.token = data[4:offset]
@@ -362,10 +370,25 @@ def _class_for(octet: int, token_length: int, size: int) -> type[Message]:
     return cls
 
 
-def _decode_options(data: bytes, offset: int, size: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
+def _decode_options(data: bytes, offset: int, size: int) -> tuple[Options, int]:
     """Return the options and where the payload starts."""
     if offset == size:
-        return (), size
+        return _NO_OPTIONS, size
+    tail = data[offset:] if size - offset <= MAX_REMEMBERED_LENGTH else b""
+    known = _remembered.get(tail)
+    if known is not None:
+        return known, size
+    items, payload_at = _decode_items(data, offset, size)
+    options = Options.from_wire(items)
+    if payload_at == size and tail:
+        if len(_remembered) >= MAX_REMEMBERED_OPTIONS:
+            _remembered.clear()
+        _remembered[tail] = options
+    return options, payload_at
+
+
+def _decode_items(data: bytes, offset: int, size: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
+    """Return the options as pairs, and where the payload starts."""
     items: list[tuple[int, bytes]] = []
     number = 0
     while offset < size:

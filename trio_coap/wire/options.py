@@ -106,7 +106,7 @@ class Options:
     Options(uri_path=('lamp', '1'), max_age=5)
     """
 
-    __slots__ = ("_items", "_problems")
+    __slots__ = ("_index", "_items", "_judged", "_problems")
 
     if_match = _opaques(1)
     uri_host = _string(3)
@@ -162,27 +162,24 @@ class Options:
         # A stable sort: the order among repetitions of one option is theirs.
         pairs.sort(key=_number_of)
         self._items = tuple(pairs)
+        self._index: dict[int, tuple[bytes, ...]] | None = None
         self._problems: tuple[OptionProblem, ...] | None = None
+        self._judged: tuple[Collection[int], OptionProblem | None] | None = None
 
     @classmethod
     def from_wire(cls, items: tuple[tuple[int, bytes], ...]) -> Options:
         """Take *items*, pairs of number and octets in ascending order, as they came: nothing is checked."""
         options = cls.__new__(cls)
         options._items = items
-        options._problems = None
+        options._index = options._problems = options._judged = None
         return options
 
     def raw(self, number: int) -> tuple[bytes, ...]:
         """Return the octets of those occurrences of option *number* that count."""
-        values = [value for found, value in self._items if found == number]
-        if not values:
-            return ()
-        definition = DEFINITIONS.get(number)
-        if definition is None:
-            return tuple(values)
-        if not definition.is_repeatable:
-            del values[1:]
-        return tuple([value for value in values if definition.fault_of(value) is None])
+        if self._index is None:
+            # Who asks for one option asks for more, and equal requests share their options (decode_message_untrusted).
+            self._index = _count(self._items)
+        return self._index.get(number, ())
 
     def get(self, option: OptionName) -> OptionValue | None:
         """Return the first value of *option* that counts, or None."""
@@ -219,18 +216,9 @@ class Options:
           understood: the numbers of the critical options that the caller processes; those that are not in the
             table may have any value, as often as they come.
         """
-        previous = -1
-        for number, value in self._items:
-            if number & 1:
-                definition = DEFINITIONS.get(number)
-                if number not in understood:
-                    reason = "is unknown" if definition is None else "is critical and not supported here"
-                    return OptionProblem(number, reason, True)
-                fault = None if definition is None else _fault_of(definition, value, number == previous)
-                if fault is not None:
-                    return OptionProblem(number, fault, True)
-            previous = number
-        return None
+        if self._judged is None or self._judged[0] is not understood:
+            self._judged = understood, _find_critical_problem(self._items, understood)
+        return self._judged[1]
 
     def replace(self, /, **by_name: OptionInput) -> Options:
         """Return options in which those named have the given values instead, or are gone (None)."""
@@ -330,6 +318,33 @@ def _append(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value:
     if not definition.is_repeatable and any(found == number for found, _ in pairs):
         raise LocalProtocolError(f"option {definition.name} is not repeatable, and is given twice")
     pairs.append((number, definition.encode(value.to_uint() if isinstance(value, Block) else value)))
+
+
+def _count(items: tuple[tuple[int, bytes], ...]) -> dict[int, tuple[bytes, ...]]:
+    """Return the occurrences that count, by number (sections 5.4.3 and 5.4.5)."""
+    index: dict[int, tuple[bytes, ...]] = {}
+    previous = -1
+    for number, value in items:
+        definition = DEFINITIONS.get(number)
+        if definition is None or _fault_of(definition, value, number == previous) is None:
+            index[number] = (*index.get(number, ()), value)
+        previous = number
+    return index
+
+
+def _find_critical_problem(items: tuple[tuple[int, bytes], ...], understood: Collection[int]) -> OptionProblem | None:
+    previous = -1
+    for number, value in items:
+        if number & 1:
+            definition = DEFINITIONS.get(number)
+            if number not in understood:
+                reason = "is unknown" if definition is None else "is critical and not supported here"
+                return OptionProblem(number, reason, True)
+            fault = None if definition is None else _fault_of(definition, value, number == previous)
+            if fault is not None:
+                return OptionProblem(number, fault, True)
+        previous = number
+    return None
 
 
 def _find_problems(items: tuple[tuple[int, bytes], ...]) -> Iterator[OptionProblem]:
