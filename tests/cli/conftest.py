@@ -1,0 +1,148 @@
+"""A site on loopback in a thread of its own, and the command called in this process."""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import attrs
+import pytest
+import trio
+
+from trio_coap import Block, Code, Request, Response, Server, Site, serve
+from trio_coap.cli.main import main
+
+
+@attrs.frozen
+class Outcome:
+    """What a call of the command left behind."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode()
+
+
+Coap = Callable[..., Outcome]
+
+
+@attrs.define
+class Peer:
+    """The site that is served, and what it has received."""
+
+    authority: str = ""
+    requests: list[Request] = attrs.Factory(list)
+
+    def uri(self, path: str) -> str:
+        return f"coap://{self.authority}{path}"
+
+    @property
+    def last(self) -> Request:
+        return self.requests[-1]
+
+
+def make_site(peer: Peer) -> Site:
+    site = Site()
+    echo = site.resource("/echo")
+
+    @echo.get
+    @echo.put
+    @echo.post
+    @echo.delete
+    @echo.fetch
+    @echo.patch
+    @echo.ipatch
+    def answer(request: Request) -> Response:
+        peer.requests.append(request)
+        content_format = request.options.content_format
+        return Response(Code.CONTENT, request.payload, content_format=content_format, max_age=7)
+
+    @site.get("/octets")
+    def octets(request: Request) -> Response:
+        return Response(Code.CONTENT, bytes(range(256)), content_format=42)
+
+    @site.get("/json")
+    def json(request: Request) -> Response:
+        return Response(Code.CONTENT, b'{"a":[1,2],"b":"\\u00e9"}', content_format=50)
+
+    @site.get("/links")
+    def links(request: Request) -> Response:
+        return Response(Code.CONTENT, b'</temp>;rt="temperature";ct="0 50",</lamp>;obs', content_format=40)
+
+    @site.get("/code/{number:int}")
+    def code(request: Request, number: int) -> Response:
+        return Response(Code(number), b"line 1\nline 2 \x1b[31mred\x07")
+
+    @site.get("/problem")
+    def problem(request: Request) -> Response:
+        return Response(Code.BAD_REQUEST, b"\xa0", content_format=257)
+
+    @site.get("/critical")
+    def critical(request: Request) -> Response:
+        return Response(Code.CONTENT, b"x", block2=Block(0, True, 2))
+
+    @site.get("/never")
+    async def never(request: Request) -> None:
+        await trio.sleep_forever()
+
+    return site
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Peer]:
+    """Serve on loopback until the tests of the module are over."""
+    peer = Peer()
+    started = threading.Event()
+    stop: list[Callable[[], object]] = []
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            server: Server = await nursery.start(partial(serve, make_site(peer), "127.0.0.1", 0))
+            peer.authority = server.endpoint.hostinfo
+            token = trio.lowlevel.current_trio_token()
+            stop.append(lambda: token.run_sync_soon(nursery.cancel_scope.cancel))
+            started.set()
+
+    thread = threading.Thread(target=trio.run, args=(run,))
+    thread.start()
+    assert started.wait(10)
+    yield peer
+    stop[0]()
+    thread.join(10)
+
+
+@pytest.fixture
+def peer(served: Peer) -> Peer:
+    """The site, which has received nothing yet."""
+    served.requests.clear()
+    return served
+
+
+@pytest.fixture
+def coap(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Coap:
+    """Call the command with these words; *stdin* is what it can read, *is_terminal* whether it prints to one."""
+
+    def call(*argv: str, stdin: bytes = b"", is_terminal: bool = False) -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+        capsysbinary.readouterr()
+        status = main(argv)
+        captured = capsysbinary.readouterr()
+        return Outcome(status, captured.out, captured.err.decode())
+
+    return call
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A socket on loopback that takes datagrams and never answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock

@@ -1,0 +1,83 @@
+"""The ``coap`` command: reads the words, does what they say, and returns the exit status.
+
+Rule 1: no traceback for what is not a defect of ours; one sentence on standard error instead.  Rule 2: what a verb
+needs is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib.metadata import version
+from io import TextIOWrapper
+
+from trio_coap.cli.parser import read_words
+from trio_coap.cli.problems import FAILURE, INTERRUPTED, SUCCESS, USAGE, explain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``coap`` command.
+
+    Args:
+      argv: the words behind the name of the command; by default those that the process was started with.
+
+    Returns:
+      The exit status; ``coap --help`` says what it means.
+    """
+    arguments = Namespace(uri="")
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What a peer says may have characters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        arguments = read_words(argv)
+        return _dispatch(arguments)
+    except SystemExit as exc:  # --help
+        return exc.code if isinstance(exc.code, int) else USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read standard output has gone, and the interpreter would complain about that when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except Exception as exc:
+        explained = explain(exc, _host_of(arguments))
+        if explained is None:
+            raise
+        print(f"coap: {explained[0]}", file=sys.stderr)
+        return explained[1]
+
+
+def _dispatch(arguments: Namespace) -> int:
+    if arguments.version:
+        print(f"coap {version('trio-coap')}")
+        return SUCCESS
+    # Warnings are about what -v shows anyway; an error is a defect, and has a traceback.
+    logging.basicConfig(format="coap: %(message)s", level=logging.ERROR)
+    if arguments.verb == "decode":
+        from trio_coap.cli.decode import run_decode
+
+        return run_decode(arguments)
+    if arguments.verb == "ping":
+        from trio_coap.cli.ping import run_ping
+
+        return run_ping(arguments)
+    from trio_coap.cli.request import run_request
+
+    return run_request(arguments)
+
+
+def _host_of(arguments: Namespace) -> str:
+    """Return the host that *arguments* name, for an error about it."""
+    from trio_coap.cli.target import read_uri
+
+    try:
+        return read_uri(arguments.uri).host
+    except Exception:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
