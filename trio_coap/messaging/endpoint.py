@@ -212,7 +212,8 @@ class Endpoint:
             address = canonical_address(literal, self.port, None if self.family is None else AF_UNSPEC)
         except LocalProtocolError:
             return False
-        return address == self._address
+        # A host without a zone, as in a Uri-Host option, is on this endpoint's link.
+        return address.in_addr == self.in_addr and address.scope_id in (0, self.scope_id)
 
     def uri_to_options(self, uri: str, base_uri: str | None = None) -> Options:
         """Return the options for a request to this endpoint (:rfc:`7252` section 6.4).
@@ -238,7 +239,7 @@ class Endpoint:
         # A zone means something on our side of the link only (RFC 6874 section 1).
         host = uri.host.partition("%")[0] if uri.host_is_literal else uri.host
         # A literal that is another address than this endpoint's is kept: it is reached through a proxy or a NAT.
-        is_default = uri.host_is_literal and host == self._address.host
+        is_default = uri.host_is_literal and self.is_same_host(host)
         return Options(
             uri_host=None if is_default else host,
             uri_port=None if uri.port == self.port else uri.port,
@@ -316,11 +317,11 @@ class Endpoint:
     @classmethod
     def _canonical_sockinfo(
         cls,
-        sockaddr: SockAddr | None,
-        family: int | None,
-        security_mode: str | None,
-        host: str | None,
-        port: int,
+        sockaddr: SockAddr | None = None,
+        family: int | None = AF_UNSPEC,
+        security_mode: str | None = None,
+        host: str | None = None,
+        port: int = COAP_PORT,
     ) -> SocketAddress:
         scope_id = 0
         if sockaddr is not None:
@@ -332,8 +333,8 @@ class Endpoint:
             raise LocalProtocolError(f"a security mode is a text, not {security_mode!r}")
         return canonical_address(host, port, family, scope_id)
 
-    @staticmethod
-    def _key_for_sockaddr(sockaddr: SockAddr, family: int | None, security_mode: str | None = None) -> Hashable:
+    @classmethod
+    def _key_for_sockaddr(cls, sockaddr: SockAddr, family: int | None, security_mode: str | None = None) -> Hashable:
         """Return the key of the endpoint at *sockaddr*.
 
         Raises:
@@ -341,7 +342,8 @@ class Endpoint:
         """
         if family == AF_UNSPEC:
             raise ValueError("AF_UNSPEC does not say how to read the host")
-        return canonical_address(sockaddr[0], sockaddr[1], family, *sockaddr[3:4]), security_mode
+        address = canonical_address(sockaddr[0], sockaddr[1], family, *sockaddr[3:4])
+        return cls._realm({}), address, security_mode
 
     @classmethod
     def _realm(cls, options: dict[str, object]) -> Hashable:

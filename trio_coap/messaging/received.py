@@ -224,4 +224,5 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
     def _remember_octets(self, octets: bytes) -> None:
         self.reply_octets = octets
-        self._remote.local.counters.received_octets += len(octets)
+        if self.cache is not None:  # A handler may outlive its endpoint.
+            self._remote.local.counters.received_octets += len(octets)

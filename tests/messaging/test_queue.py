@@ -1,0 +1,161 @@
+"""The priority queue of what is due."""
+
+from __future__ import annotations
+
+import math
+
+from trio_coap.messaging.queue import DueQueue
+
+
+class Entry:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.queue_time: float | None = None
+        self.queue_place = -1
+
+
+def filled(*times: float) -> tuple[DueQueue[Entry], list[Entry]]:
+    queue: DueQueue[Entry] = DueQueue()
+    entries = [Entry(f"{index} at {time:g}") for index, time in enumerate(times)]
+    for entry, time in zip(entries, times, strict=True):
+        queue.schedule(entry, time)
+    return queue, entries
+
+
+def drained(queue: DueQueue[Entry], now: float = math.inf) -> list[Entry]:
+    out = []
+    while (entry := queue.pop_due(now)) is not None:
+        out.append(entry)
+    return out
+
+
+def test_an_empty_queue_has_nothing_due() -> None:
+    queue, _ = filled()
+    assert queue.earliest() == math.inf
+    assert queue.peek() is None
+    assert queue.pop_due(math.inf) is None
+    assert len(queue) == 0
+    assert list(queue) == []
+
+
+def test_entries_come_out_by_time() -> None:
+    queue, (c, a, b) = filled(3, 1, 2)
+    assert list(queue) == [a, b, c]
+    assert drained(queue) == [a, b, c]
+
+
+def test_what_is_due_at_one_time_comes_out_as_it_went_in() -> None:
+    queue, entries = filled(1, 1, 1, 1)
+    assert drained(queue) == entries
+
+
+def test_only_what_is_due_comes_out() -> None:
+    queue, (a, _b) = filled(1, 2)
+    assert drained(queue, 1.5) == [a]
+    assert queue.earliest() == 2
+
+
+def test_an_entry_that_came_out_has_no_time() -> None:
+    queue, (a,) = filled(1)
+    queue.pop_due(1)
+    assert a.queue_time is None
+    queue.schedule(a, 5)
+    assert queue.peek() is a
+
+
+def test_an_entry_moves_to_a_later_time() -> None:
+    queue, (a, b) = filled(1, 2)
+    queue.schedule(a, 3)
+    assert list(queue) == [b, a]
+    assert queue.earliest() == 2
+    assert drained(queue) == [b, a]
+
+
+def test_an_entry_moves_to_an_earlier_time() -> None:
+    queue, (a, b) = filled(1, 2)
+    queue.schedule(b, 0.5)
+    assert list(queue) == [b, a]
+    assert drained(queue) == [b, a]
+
+
+def test_an_entry_moves_later_and_earlier_again() -> None:
+    queue, (a, b) = filled(1, 2)
+    queue.schedule(a, 5)
+    queue.schedule(a, 1.5)
+    assert drained(queue) == [a, b]
+
+
+def test_an_entry_can_be_taken_out() -> None:
+    queue, (a, b, c) = filled(1, 2, 3)
+    queue.discard(b)
+    assert len(queue) == 2
+    assert drained(queue) == [a, c]
+
+
+def test_taking_out_what_is_not_in_does_nothing() -> None:
+    queue, (a,) = filled(1)
+    queue.discard(Entry())
+    assert drained(queue) == [a]
+
+
+def test_equal_times_do_not_remove_the_wrong_entry() -> None:
+    """CoAPy looked entries up by their time."""
+    queue, (a, b, c) = filled(1, 1, 1)
+    queue.discard(b)
+    assert drained(queue) == [a, c]
+
+
+def test_clearing_takes_everything_out() -> None:
+    queue, entries = filled(1, 2)
+    queue.clear()
+    assert len(queue) == 0
+    assert queue.earliest() == math.inf
+    assert [entry.queue_time for entry in entries] == [None, None]
+
+
+def test_who_sleeps_is_told_of_an_earlier_time_only() -> None:
+    told: list[float] = []
+    queue: DueQueue[Entry] = DueQueue(told.append)
+    for time in (5, 7, 3, 3, 4):
+        queue.schedule(Entry(), time)
+    assert told == [5, 3]
+
+
+def test_who_sleeps_is_told_when_an_entry_moves_to_the_front() -> None:
+    told: list[float] = []
+    queue: DueQueue[Entry] = DueQueue(told.append)
+    late = Entry()
+    queue.schedule(Entry(), 5)
+    queue.schedule(late, 7)
+    queue.schedule(late, 1)
+    assert told == [5, 1]
+
+
+def test_moving_does_not_make_the_queue_grow() -> None:
+    queue, (a, *_) = filled(1_000_000, *range(1_000_001, 1_000_011))
+    for time in range(10_000, 0, -1):
+        queue.schedule(a, time)
+    assert len(queue) == 11
+    assert len(queue._heap) + len(queue._tail) < 200
+    assert queue.peek() is a
+
+
+def test_discarding_does_not_leave_places_behind() -> None:
+    queue, entries = filled(*range(1000))
+    for entry in entries[1:]:
+        queue.discard(entry)
+    assert len(queue._heap) + len(queue._tail) < 200
+    assert drained(queue) == entries[:1]
+
+
+def test_rebuilding_keeps_those_that_moved_to_a_later_time() -> None:
+    queue, entries = filled(*range(1000))
+    queue.schedule(entries[0], 2000)
+    for entry in entries[1:]:
+        queue.discard(entry)
+    assert queue.earliest() == 2000
+
+
+def test_ascending_times_need_no_heap() -> None:
+    queue, _ = filled(*range(100))
+    assert not queue._heap

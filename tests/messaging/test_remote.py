@@ -1,0 +1,461 @@
+"""Congestion control and message IDs towards one remote endpoint: RFC 7252 sections 4.4 and 4.7."""
+
+from __future__ import annotations
+
+import errno
+import math
+
+import pytest
+
+from tests.messaging.engine import OTHER, PEER, EngineEndpoint, Fate, Server, content, get, make_engine
+from trio_coap.messaging import remote
+from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.parameters import Limits, TransmissionParameters
+from trio_coap.messaging.remote import MESSAGE_IDS
+from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
+from trio_coap.wire.codes import ACK, NON, RST, Code
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import Message, Response
+
+
+def acknowledge(engine: EngineEndpoint, entry: SentMessageCacheEntry) -> None:
+    engine.hear(Message(type=ACK, message_id=entry.message_id), PEER)
+
+
+def probe(engine: EngineEndpoint, octets: int = 20, **fields) -> SentMessageCacheEntry:
+    """Send a NON of *octets* octets."""
+    request = get(type=NON, token=b"", **fields)
+    request.payload = bytes(octets - 7)
+    entry = engine.send(request, PEER)
+    assert len(entry.octets) == octets
+    return entry
+
+
+def times(engine: EngineEndpoint) -> list[float]:
+    return [datagram.at for datagram in engine.outbox]
+
+
+# Message IDs
+
+
+def test_message_ids_are_sequential() -> None:
+    engine = make_engine(parameters=TransmissionParameters(nstart=100))
+    ids = [engine.send(get(), PEER).message_id or 0 for _ in range(50)]
+    assert ids == [(ids[0] + number) % MESSAGE_IDS for number in range(50)]
+
+
+def test_message_ids_start_at_random() -> None:
+    starts = {make_engine(seed=seed).next_message_id(PEER) for seed in range(20)}
+    assert len(starts) > 15
+
+
+def test_each_remote_has_message_ids_of_its_own() -> None:
+    engine = make_engine()
+    assert engine.next_message_id(PEER) != engine.next_message_id(OTHER)
+    engine.send(get(message_id=7), PEER)
+    engine.send(get(message_id=7), OTHER)
+
+
+def test_message_ids_wrap_around() -> None:
+    engine = make_engine()
+    state = engine.remote_state(PEER)
+    state._next_message_id = 0xFFFF
+    assert [state.next_message_id(), state.next_message_id()] == [0xFFFF, 0]
+
+
+def test_a_message_id_that_is_still_in_the_sent_cache_is_passed_over() -> None:
+    engine = make_engine()
+    first = engine.next_message_id(PEER)
+    for offset in (1, 2, 4):
+        engine.send(get(message_id=(first + offset) % MESSAGE_IDS), PEER)
+    assert engine.next_message_id(PEER) == (first + 3) % MESSAGE_IDS
+    assert engine.next_message_id(PEER) == (first + 5) % MESSAGE_IDS
+
+
+def test_a_message_id_of_ones_own_is_used_once() -> None:
+    engine = make_engine()
+    engine.send(get(message_id=7), PEER)
+    with pytest.raises(LocalProtocolError, match="message ID 7"):
+        engine.send(get(message_id=7), PEER)
+    assert engine.statistics().sent == len(engine.state_of(PEER).sent_cache) == 1
+
+
+def full_engine() -> EngineEndpoint:
+    """Return an engine that has used all message IDs."""
+    engine = make_engine(
+        parameters=TransmissionParameters(probing_rate=math.inf, nstart=2),
+        limits=Limits(max_pending_per_remote=100),
+    )
+    for _ in range(MESSAGE_IDS):
+        engine.send(get(type=NON), PEER)
+    engine.take()
+    return engine
+
+
+def test_a_burst_of_65536_messages_is_free_and_the_next_one_waits() -> None:
+    engine = full_engine()
+    state = engine.state_of(PEER)
+    assert len(state.sent_cache) == MESSAGE_IDS
+    with pytest.raises(LocalProtocolError, match="in use"):
+        state.next_message_id()
+    engine.now = 1.0
+    first, second, third = engine.send(get(), PEER), engine.send(get(type=NON), PEER), engine.send(get(), PEER)
+    assert first.message_id is None
+    assert list(state.sent_cache.pending()) == [first, second, third]
+    assert state.pending == engine.statistics().pending == 3
+    assert len(state.sent_cache) == MESSAGE_IDS + 3
+    assert not engine.outbox
+    third.complete(2.0)
+    assert len(state.sent_cache) == MESSAGE_IDS + 2
+    engine.run_until(145)
+    assert engine.take() == [first.message, second.message]
+    assert first.message_id == first.message.message_id is not None
+    assert first.octets == first.message.encode()
+    assert state.sent_cache[first.message_id] is first
+    assert third.transmissions == 0
+    engine.run_until(1000)
+    assert engine.statistics().sent == 0
+
+
+def test_what_waits_for_a_message_id_is_dropped_when_the_endpoint_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MESSAGE_IDS", 16)
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=math.inf))
+    for message_id in range(16):
+        engine.send(get(type=NON, message_id=message_id), PEER)
+    waiting = engine.send(get(), PEER)
+    assert waiting.message_id is None
+    engine.abandon(1.0)
+    assert waiting.cache is None
+    assert len(engine.queue) == 0
+
+
+# NSTART
+
+
+def test_one_message_is_outstanding_and_the_others_wait_in_order() -> None:
+    engine = make_engine()
+    entries = [engine.send(get(payload=bytes([number])), PEER) for number in range(4)]
+    state = engine.state_of(PEER)
+    assert list(state.sent_cache.pending()) == entries[1:]
+    assert [entry.time_due for entry in entries[1:]] == [None] * 3
+    assert state.outstanding == 1
+    for entry in entries:
+        assert engine.take_one().payload == entry.message.payload
+        acknowledge(engine, entry)
+    assert state.outstanding == 0
+
+
+def test_nstart_messages_are_outstanding() -> None:
+    engine = make_engine(parameters=TransmissionParameters(nstart=3))
+    for _ in range(10):
+        engine.send(get(), PEER)
+    assert len(engine.outbox) == engine.state_of(PEER).outstanding == 3
+
+
+def test_nstart_counts_for_each_remote() -> None:
+    engine = make_engine()
+    engine.send(get(), PEER)
+    engine.send(get(), OTHER)
+    assert len(engine.outbox) == 2
+
+
+@pytest.mark.parametrize("how", ["ACK", "RST", "cancel", "give up", "send error", "ICMP"])
+def test_whatever_ends_an_exchange_frees_its_slot(how: str) -> None:
+    engine = make_engine()
+    first, second = engine.send(get(), PEER), engine.send(get(), PEER)
+    if how == "ACK":
+        acknowledge(engine, first)
+    elif how == "RST":
+        engine.hear(Message(type=RST, message_id=first.message_id), PEER)
+    elif how == "cancel":
+        first.complete(0.0)
+    elif how == "give up":
+        engine.run_until(93)
+    elif how == "ICMP":
+        engine.error_received(PEER, first.octets, OSError(errno.ECONNREFUSED, "Connection refused"), 0.0)
+    else:
+        first.fail(OSError(errno.EHOSTUNREACH, "No route to host"), 0.0)
+    assert second.state is SentState.UNACKNOWLEDGED
+    assert engine.state_of(PEER).outstanding == 1
+
+
+def test_a_message_that_waits_is_activated_when_it_is_sent() -> None:
+    engine = make_engine()
+    first, second = engine.send(get(), PEER), engine.send(get(), PEER)
+    before = (second.created_at, second.activated_at, second.expires_at)
+    engine.now = 5.0
+    acknowledge(engine, first)
+    after = (second.created_at, second.activated_at, second.expires_at)
+    assert [before, after] == [(0, None, None), (0, 5, 252)]
+
+
+def test_a_non_does_not_wait_behind_confirmable_messages() -> None:
+    engine = make_engine()
+    engine.send(get(), PEER)
+    engine.send(get(), PEER)
+    engine.hear(Message(type=RST, message_id=0), PEER)
+    engine.send(get(type=NON), PEER)
+    assert len(engine.outbox) == 2
+
+
+def test_a_response_takes_a_slot_too() -> None:
+    engine, server = make_engine(), Server()
+    engine.request_listener = server
+    engine.hear(get(message_id=1), PEER)
+    engine.run_until(1.0)
+    server.entries[0].respond(Response(Code.CONTENT), 1.0)
+    assert engine.send(get(), PEER).state is SentState.PENDING
+
+
+def test_too_many_pending_messages_are_refused() -> None:
+    engine = make_engine(limits=Limits(max_pending_per_remote=2))
+    for _ in range(3):
+        engine.send(get(), PEER)
+    request = get()
+    with pytest.raises(PendingLimitReached, match="2 messages"):
+        engine.send(request, PEER)
+    assert request.message_id is None
+    assert engine.statistics().turned_away == {"max_pending_per_remote": 1}
+    assert engine.statistics().sent == 3
+
+
+# PROBING_RATE
+
+
+def test_the_first_non_to_a_silent_remote_is_free() -> None:
+    engine = make_engine()
+    engine.now = 3.0
+    probe(engine)
+    assert times(engine) == [3]
+
+
+def test_the_first_nstart_are_free() -> None:
+    engine = make_engine(parameters=TransmissionParameters(nstart=3))
+    for _ in range(5):
+        probe(engine)
+    assert len(engine.outbox) == 3
+
+
+def test_after_that_the_rate_holds_on_average() -> None:
+    engine = make_engine()
+    for _ in range(6):
+        probe(engine)
+    engine.run_until(1000)
+    assert times(engine) == [0, 20, 40, 60, 80, 100]
+
+
+def test_the_rate_is_an_average_and_not_a_gap() -> None:
+    engine = make_engine()
+    probe(engine)
+    engine.run_until(60)
+    for _ in range(4):
+        probe(engine)
+    engine.run_until(1000)
+    assert times(engine) == [0, 60, 60, 60, 80]
+
+
+def test_a_held_message_is_in_the_queue_and_not_in_the_pending_fifo() -> None:
+    engine = make_engine()
+    probe(engine)
+    held = [probe(engine) for _ in range(3)]
+    state = engine.state_of(PEER)
+    assert not state.sent_cache.pending()
+    assert held[0].time_due == engine.queue.earliest() == 20
+    assert state.pending == 3
+    assert held[0].state is SentState.PENDING
+    assert held[0].activated_at is None
+
+
+def test_held_messages_go_in_the_order_in_which_they_were_given() -> None:
+    engine = make_engine()
+    entries = [probe(engine, octets) for octets in (20, 40, 10, 30)]
+    engine.run_until(1000)
+    assert [datagram.data for datagram in engine.outbox] == [entry.octets for entry in entries]
+    assert times(engine) == [0, 20, 60, 70]
+
+
+def test_holding_back_thousands_costs_one_timeout_each() -> None:
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=1000))
+    for _ in range(3000):
+        probe(engine)
+    engine.woken.clear()
+    steps = 0
+    while len(engine.outbox) < 3000:
+        engine.now = engine.queue.earliest()
+        engine.process_due(engine.now, limit=1)
+        steps += 1
+    assert steps < 2 * 3000
+
+
+def test_the_rate_is_a_parameter() -> None:
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=10))
+    for _ in range(3):
+        probe(engine)
+    engine.run_until(1000)
+    assert times(engine) == [0, 2, 4]
+
+
+def test_an_infinite_rate_holds_nothing_back() -> None:
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=math.inf))
+    for _ in range(100):
+        probe(engine)
+    assert len(engine.outbox) == 100
+
+
+def test_retransmissions_count_for_the_rate() -> None:
+    engine = make_engine()
+    engine.send(get(), PEER)
+    engine.run_until(100)
+    octets = engine.state_of(PEER).tx_octets_since_heard
+    assert octets == sum(len(datagram.data) for datagram in engine.outbox) == 5 * 7
+    probe(engine)
+    probe(engine)
+    assert engine.queue.earliest() < 247
+    engine.run_until(200)
+    assert len(engine.outbox) == 7
+
+
+def test_hearing_something_releases_what_is_held() -> None:
+    engine = make_engine()
+    for _ in range(4):
+        probe(engine)
+    engine.now = 5.0
+    engine.hear(Message(type=RST, message_id=0), PEER)
+    engine.run_until(1000)
+    assert times(engine) == [0, 5, 25, 45]
+
+
+def test_to_a_remote_that_talks_nothing_is_held_back() -> None:
+    engine, server = make_engine(), Server()
+    engine.request_listener = server
+    for message_id in range(10):
+        engine.hear(get(type=NON, message_id=message_id), PEER)
+        probe(engine)
+    assert len(engine.outbox) == 10
+
+
+def test_responses_are_exempt() -> None:
+    engine, server = make_engine(), Server()
+    engine.request_listener = server
+    for message_id in range(10):
+        engine.hear(get(type=NON, message_id=message_id), PEER)
+    for entry in server.entries:
+        entry.respond(Response(Code.CONTENT, bytes(100)), 0.0)
+    assert len(engine.outbox) == 10
+
+
+def test_a_held_message_can_be_taken_back() -> None:
+    engine = make_engine()
+    _, second, third = probe(engine), probe(engine, 30), probe(engine, 40)
+    second.complete(1.0)
+    assert second.cache is None
+    engine.run_until(1000)
+    assert [datagram.data for datagram in engine.outbox][1:] == [third.octets]
+    assert times(engine) == [0, 20]
+
+
+def test_taking_back_one_in_the_middle_leaves_the_others_in_order() -> None:
+    engine = make_engine()
+    _, second, third, fourth = (probe(engine, octets) for octets in (20, 30, 40, 50))
+    third.complete(1.0)
+    engine.run_until(1000)
+    assert [datagram.data for datagram in engine.outbox][1:] == [second.octets, fourth.octets]
+
+
+def test_the_rate_outlives_the_lifetime_of_the_messages() -> None:
+    engine = make_engine()
+    probe(engine, 1000)
+    engine.run_until(500)
+    probe(engine)
+    engine.run_until(999)
+    assert times(engine) == [0]
+    engine.run_until(1000)
+    assert times(engine) == [0, 1000]
+
+
+def test_the_rate_outlives_a_message_that_was_taken_back() -> None:
+    engine = make_engine()
+    probe(engine, 1000)
+    probe(engine).complete(1.0)
+    engine.run_until(500)
+    probe(engine)
+    assert len(engine.outbox) == 1
+
+
+def test_when_the_rate_is_paid_for_the_remote_is_forgotten() -> None:
+    engine = make_engine()
+    probe(engine, 1000)
+    held = probe(engine, 30)
+    engine.run_until(999)
+    held.complete(999.0)
+    assert engine.known_remote(PEER) is not None
+    engine.run_until(1000)
+    assert engine.known_remote(PEER) is None
+    assert engine.statistics().sent == 0
+
+
+def test_taking_back_the_last_message_forgets_the_remote() -> None:
+    engine = make_engine()
+    probe(engine, 200)
+    slow = TransmissionParameters(probing_rate=0.1)
+    held = engine.send(get(type=NON), PEER, parameters=slow)
+    engine.run_until(1500)
+    assert held.transmissions == 0
+    held.complete(1500.0)
+    assert engine.known_remote(PEER) is None
+
+
+def test_a_con_is_forgotten_after_exchange_lifetime_however_long_it_was() -> None:
+    engine = make_engine()
+    entry = engine.send(get(payload=bytes(1000)), PEER)
+    engine.run_until(247)
+    assert entry.cache is None
+    assert engine.known_remote(PEER) is None
+
+
+def test_what_could_not_be_sent_does_not_count() -> None:
+    engine, fate = make_engine(), Fate()
+    engine.send_error = OSError(errno.ENETUNREACH, "Network is unreachable")
+    for _ in range(3):
+        engine.send(get(type=NON), PEER, listener=fate)
+    assert len(fate.failures) == 3
+    state = engine.state_of(PEER)
+    assert (state.tx_messages, state.tx_octets, state.tx_octets_since_heard) == (0, 0, 0)
+    assert engine.statistics().tx_messages == 0
+
+
+# Counters
+
+
+def test_the_counters_of_the_seed_count() -> None:
+    engine = make_engine()
+    entry = engine.send(get(), PEER)
+    engine.run_until(10)
+    state = engine.state_of(PEER)
+    assert state.endpoint is PEER
+    assert state.last_heard_at is state.last_heard_clk is None
+    assert (state.tx_messages, state.tx_octets, state.tx_octets_since_heard) == (3, 21, 21)
+    acknowledge(engine, entry)
+    acknowledge(engine, entry)
+    assert state.last_heard_at == state.last_heard_clk == 10
+    assert (state.rx_messages, state.rx_octets) == (2, 8)
+    assert state.tx_octets_since_heard == 0
+    assert (state.tx_messages, state.tx_octets) == (3, 21)
+
+
+def test_duplicates_and_their_answers_count_too() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    for _ in range(2):
+        engine.hear(get(message_id=1), PEER)
+    state = engine.state_of(PEER)
+    assert (state.rx_messages, state.rx_octets) == (2, 14)
+    assert (state.tx_messages, state.tx_octets) == (2, 24)
+
+
+def test_a_remote_is_idle_when_nothing_is_remembered() -> None:
+    engine = make_engine()
+    state = engine.remote_state(PEER)
+    assert state.is_idle
+    engine.send(get(), PEER)
+    assert not state.is_idle
