@@ -3,7 +3,7 @@
 What applications use is here; the rooms below are for who builds on them.
 """
 
-from trio_coap.client import Client, RequestHandle, UnprocessableResponse, open_client
+from trio_coap.client import Client, Observation, RequestHandle, UnprocessableResponse, open_client
 from trio_coap.messaging.endpoint import COAP_PORT, COAPS_PORT, Endpoint
 from trio_coap.messaging.errors import (
     DeliveryError,
@@ -90,6 +90,7 @@ __all__ = [
     "NotAcceptable",
     "NotFound",
     "NotImplementedByServer",
+    "Observation",
     "OptionDefinition",
     "OptionFormat",
     "OptionProblem",

@@ -2,5 +2,6 @@
 
 from trio_coap.client.client import Client, open_client
 from trio_coap.client.handle import RequestHandle, UnprocessableResponse
+from trio_coap.client.observation import Observation
 
-__all__ = ["Client", "RequestHandle", "UnprocessableResponse", "open_client"]
+__all__ = ["Client", "Observation", "RequestHandle", "UnprocessableResponse", "open_client"]

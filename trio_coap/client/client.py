@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Unpack, final
 
 from trio_coap.client.arguments import RequestArguments, split_arguments
-from trio_coap.client.handle import RequestHandle
+from trio_coap.client.handle import FindTargets, RequestHandle
+from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.targets import TargetFinder
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.codes import CON, NON, Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import Options
 
@@ -90,12 +92,40 @@ class Client:
         """
         confirmable, parameters, remote, options = split_arguments(arguments)
         template = Request(code, payload, type=CON if confirmable else NON, options=options)
+        return RequestHandle(self._endpoint, self._targets_of(template, uri, remote), parameters)
 
+    def observe(
+        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
+    ) -> Observation:
+        """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
+
+        Example::
+
+            async with client.observe("coap://[::1]/time") as observation:
+                async for response in observation:
+                    print(response.text)
+
+        Args:
+          uri, arguments: see :class:`Client`.
+          payload: of a FETCH.
+          code: GET, or FETCH (:rfc:`8132` section 2.4).
+
+        Raises:
+          LocalProtocolError: if *code* is another method, or an option does not fit.
+        """
+        if code not in (Code.GET, Code.FETCH):
+            raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
+        confirmable, parameters, remote, options = split_arguments(arguments)
+        options = options.replace(observe=REGISTER)
+        template = Request(code, payload, type=CON if confirmable else NON, options=options)
+        return Observation(self._endpoint, self._targets_of(template, uri, remote), parameters)
+
+    def _targets_of(self, template: Request, uri: str, remote: Endpoint | None) -> FindTargets:
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
             return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
-        return RequestHandle(self._endpoint, find_targets, parameters)
+        return find_targets
 
     async def ping(self, uri: str) -> float:
         """Send an empty Confirmable message, the CoAP ping, and wait for its Reset (:rfc:`7252` section 4.3).

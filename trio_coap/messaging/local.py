@@ -20,6 +20,7 @@ from trio_coap.messaging.reception import Reception
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.messaging.statistics import Counters, EndpointStatistics
+from trio_coap.messaging.timer import Timer
 from trio_coap.wire.codes import CON, NON
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, Request, Response
@@ -70,7 +71,7 @@ class LocalEndpoint(Endpoint):
       parameters: the transmission parameters of the endpoint.
       limits: how much it remembers.
       rng: where its random numbers come from.
-      queue: the entries of all its caches, by the time they are due.
+      queue: the entries of all its caches, and the timers of who is above, by the time they are due.
       counters: what it counts; :meth:`statistics` takes a snapshot.
       request_listener: who serves requests; None if nobody does.
       tokens: who waits for responses, by remote endpoint and token; for a group request by None and token.
@@ -129,7 +130,7 @@ class LocalEndpoint(Endpoint):
         super()._reset()
         if not hasattr(self, "rng"):
             return  # The constructor is still at work, and calls again.
-        self.queue: DueQueue[MessageCacheEntry] = DueQueue(self._wake_earlier)
+        self.queue: DueQueue[MessageCacheEntry | Timer] = DueQueue(self._wake_earlier)
         self.counters = Counters()
         self.request_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
