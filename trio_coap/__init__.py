@@ -16,7 +16,17 @@ from trio_coap.messaging.errors import (
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics
-from trio_coap.server import Handler, HandlerResult, Resource, Server, Site, serve
+from trio_coap.server import (
+    Handler,
+    HandlerResult,
+    NotificationPolicy,
+    Observable,
+    ObservableHandler,
+    Resource,
+    Server,
+    Site,
+    serve,
+)
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
@@ -90,6 +100,9 @@ __all__ = [
     "NotAcceptable",
     "NotFound",
     "NotImplementedByServer",
+    "NotificationPolicy",
+    "Observable",
+    "ObservableHandler",
     "Observation",
     "OptionDefinition",
     "OptionFormat",

@@ -13,6 +13,8 @@ state                   what is due                                 and then
 
 Rule 1: an ACK or RST counts in every state after the first transmission, and leads to ``COMPLETED``.  Rule 2: the
 octets are encoded once.  Rule 3: this module knows messages, not requests: who sent one listens for its fate.
+Rule 4: a message can be superseded by a newer one (:rfc:`7641` section 4.5.2); it is not repeated then, but the newer one
+goes out when it would have been, with an entry and a message ID of its own, on the attempts that are left.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from trio_coap.messaging.cache import MessageCache, MessageCacheEntry
 from trio_coap.messaging.errors import DeliveryError, NetworkError, ResetReceived, TransmissionTimeout
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.codes import ACK, CON, NON, RST
-from trio_coap.wire.errors import RemoteProtocolError
-from trio_coap.wire.message import EndpointAddress, Message, Response
+from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
+from trio_coap.wire.message import EndpointAddress, Message, Response, encode_message
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
@@ -70,9 +72,13 @@ class SentMessageCacheEntry(MessageCacheEntry):
       listener: who wants to know; None if nobody does (any more).
       octets: the datagram, encoded when the message was given to us; its ID is right once it has one.
       is_solicited: whether it responds to a request.
+      superseding: the message that goes out instead at the next transmission, or None.
     """
 
     __slots__ = (
+        "_attempts",
+        "_begun_at",
+        "_heir",
         "_local_address",
         "_parameters",
         "_remote",
@@ -83,6 +89,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         "octets",
         "reply_message",
         "state",
+        "superseding",
         "transmissions",
     )
 
@@ -120,6 +127,10 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.listener = listener
         self.octets = octets
         self.is_solicited = False
+        self.superseding: Message | None = None
+        self._heir: SentMessageCacheEntry | None = None
+        self._attempts = 0
+        self._begun_at = now
         self._remote = remote
         self._parameters = parameters or cache.parameters
         self._local_address = local_address
@@ -134,6 +145,19 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def is_outstanding(self) -> bool:
         """True while the message takes an NSTART slot (section 4.7)."""
         return self.state in _OUTSTANDING
+
+    @property
+    def newest(self) -> SentMessageCacheEntry:
+        """The entry of the message that superseded this one in the end; this one, if none did."""
+        entry = self
+        while entry._heir is not None:
+            entry = entry._heir
+        return entry
+
+    @property
+    def attempts(self) -> int:
+        """How often the message was sent so far, with the ones that it superseded."""
+        return self._attempts
 
     @property
     def is_probe(self) -> bool:
@@ -159,8 +183,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
     def transmit(self, now: float) -> None:
         """Send the message for the first time: its life cycle starts (section 4.2)."""
-        self.activated_at = now
-        self.transmissions = 1
+        self.activated_at = self._begun_at = now
+        self.transmissions = self._attempts = 1
         if self.message.type is CON:
             self.state = SentState.UNACKNOWLEDGED
             self._remote.outstanding += 1
@@ -174,11 +198,30 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""
+        if self.superseding is not None and self._hand_over(self.superseding, now):
+            return
         self.transmissions += 1
-        self._timeout *= 2
-        self._set_due(now, is_last=self.transmissions > self._parameters.max_retransmit)
-        self._remote.local.counters.retransmissions += 1
-        self._send(now)
+        self._repeat(now)
+
+    def supersede(self, message: Message) -> None:
+        """Let *message* go out at the next transmission instead of this one (:rfc:`7641` section 4.5.2).
+
+        What was never sent is replaced on the spot.  Otherwise *message* is sent when this one would be repeated, with
+        a message ID of its own, and :attr:`newest` is its entry then; the attempts and the time to giving up go on
+        counting.  If an ACK comes before, *message* is not sent.
+
+        Args:
+          message: of the same type, with the same token, to the same destination.
+
+        Raises:
+          LocalProtocolError: if it cannot be encoded.
+        """
+        octets = _encode(message, self.message_id or 0)
+        if self.transmissions:
+            self.superseding = message
+            return
+        message.message_id = self.message_id
+        self.message, self.octets = message, octets
 
     def process_reply(self, message: Message, now: float) -> bool:
         """Take an ACK or RST into account and stop retransmitting.
@@ -229,17 +272,54 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def fail(self, os_error: OSError, now: float) -> None:
         """End the exchange because the network said that it is in vain."""
         listener = self.listener
-        error = NetworkError(self.destination_endpoint, self.transmissions, self._elapsed(now), os_error)
+        error = NetworkError(self.destination_endpoint, self._attempts, self._elapsed(now), os_error)
         self.complete(now)
         if listener is not None:
             listener.message_failed(self, error, now)
 
+    def _hand_over(self, message: Message, now: float) -> bool:
+        """Send *message* on the attempts that are left; False if there is no message ID for it."""
+        remote, cache = self._remote, self._require_cache()
+        try:
+            message.message_id = remote.next_message_id()
+        except LocalProtocolError:
+            return False
+        heir = self._heir = SentMessageCacheEntry(
+            cache,
+            message,
+            self.destination_endpoint,
+            now,
+            remote=remote,
+            octets=_encode(message, message.message_id),
+            parameters=self._parameters,
+            listener=self.listener,
+            local_address=self._local_address,
+        )
+        remote.local.counters.sent += 1
+        assert self.activated_at is not None
+        # The heir takes the NSTART slot; the ID of what it supersedes stays reserved.
+        self.listener = None
+        self.state = SentState.COMPLETED
+        self.time_due = self._expires(self.activated_at)
+        heir.state = SentState.UNACKNOWLEDGED
+        heir.is_solicited = self.is_solicited
+        heir.activated_at, heir.transmissions = now, 1
+        heir._begun_at, heir._attempts, heir._timeout = self._begun_at, self._attempts, self._timeout
+        heir._repeat(now)
+        return True
+
+    def _repeat(self, now: float) -> None:
+        self._attempts += 1
+        self._timeout *= 2
+        self._set_due(now, is_last=self._attempts > self._parameters.max_retransmit)
+        self._remote.local.counters.retransmissions += 1
+        self._send(now)
+
     def _set_due(self, now: float, *, is_last: bool) -> None:
         time_due = now + self._timeout
         if is_last:
-            assert self.activated_at is not None
             self.state = SentState.FINAL_WAIT
-            time_due = self.activated_at + self._parameters.max_transmit_wait
+            time_due = self._begun_at + self._parameters.max_transmit_wait
         self.time_due = time_due
 
     def _send(self, now: float) -> None:
@@ -264,10 +344,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._remote.forget_sent(self, now)
 
     def _error(self, cls: type[DeliveryError], reason: str, now: float) -> DeliveryError:
-        return cls(reason, self.destination_endpoint, self.transmissions, self._elapsed(now))
+        return cls(reason, self.destination_endpoint, self._attempts, self._elapsed(now))
 
     def _elapsed(self, now: float) -> float:
-        return 0.0 if self.activated_at is None else now - self.activated_at
+        return 0.0 if self.activated_at is None else now - self._begun_at
+
+
+def _encode(message: Message, message_id: int) -> bytes:
+    return encode_message(message.type, message.code, message_id, message.token, message.options, message.payload)
 
 
 _OUTSTANDING = frozenset({SentState.UNACKNOWLEDGED, SentState.FINAL_WAIT})

@@ -10,6 +10,7 @@ import trio
 from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server.dispatcher import Dispatcher, Handler
+from trio_coap.server.observers import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 
@@ -45,6 +46,8 @@ async def serve(
     *,
     endpoint: DrivenEndpoint | None = None,
     max_running_handlers: int = MAX_RUNNING_HANDLERS,
+    max_observers: int = MAX_OBSERVERS,
+    max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     **arguments: Unpack[EndpointArguments],
 ) -> None:
@@ -65,6 +68,8 @@ async def serve(
       endpoint: a running endpoint to serve on, which is not closed at the end; by default the server opens one of
         its own.
       max_running_handlers: how many ``async def`` handlers may run at a time; above it clients get 5.03.
+      max_observers, max_observers_per_remote: how many observers there may be; above it a client that registers gets a
+        response without Observe.
       task_status: ``nursery.start(serve, ...)`` returns the :class:`Server` when it listens.
       arguments: what else the server's own endpoint is to be; see :class:`EndpointArguments`.
 
@@ -78,12 +83,15 @@ async def serve(
             raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
         try:
             async with trio.open_nursery() as nursery:
-                dispatcher = Dispatcher(handler, used, nursery, max_running_handlers)
+                dispatcher = Dispatcher(
+                    handler, used, nursery, max_running_handlers, max_observers, max_observers_per_remote
+                )
                 used.request_listener = dispatcher
                 try:
                     task_status.started(Server(used, dispatcher))
                     await trio.sleep_forever()
                 finally:
                     used.request_listener = None
+                    dispatcher.observers.clear()
         except BaseExceptionGroup as group:
             raise_single(group)

@@ -13,11 +13,12 @@ from typing import Any, TypeVar, final
 
 import attrs
 
+from trio_coap.server.observable import NotificationPolicy, Observable
 from trio_coap.server.results import HandlerResult
 from trio_coap.wire.codes import Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request
-from trio_coap.wire.response_errors import MethodNotAllowed, NotFound
+from trio_coap.wire.response_errors import MethodNotAllowed, NotFound, ResponseError
 
 Result = HandlerResult | Awaitable[HandlerResult]
 ResourceHandler = Callable[..., Result]
@@ -34,12 +35,40 @@ class Resource:
     """What answers requests for one path: a handler for each method.
 
     Made by :meth:`Site.resource`; its methods are decorators.
+
+    Attributes:
+      observable: its observers; None if it cannot be observed.
     """
 
     def __init__(self, path: str) -> None:
         """Make a resource without methods; *path* is for messages."""
         self.path = path
         self._handlers: dict[Code, ResourceHandler] = {}
+        self.observable: Observable | None = None
+
+    def notify(self, **parameters: object) -> None:
+        """Tell the observers that the state has changed; see :meth:`Observable.notify`.
+
+        Args:
+          parameters: only those who observe a path with these parameters; by default all.
+
+        Raises:
+          LocalProtocolError: if the resource was not declared as observable.
+        """
+        self._require_observable().notify(**parameters)
+
+    def end(self, error: ResponseError | None = None, **parameters: object) -> None:
+        """End observations with *error*, by default 4.04; see :meth:`Observable.end`.
+
+        Raises:
+          LocalProtocolError: if the resource was not declared as observable.
+        """
+        self._require_observable().end(error, **parameters)
+
+    def _require_observable(self) -> Observable:
+        if self.observable is None:
+            raise LocalProtocolError(f"{self.path} is not observable; declare it with observable=True")
+        return self.observable
 
     def method(self, code: Code) -> Callable[[F], F]:
         """Make the decorated function the handler for the method *code*.
@@ -125,6 +154,15 @@ class Site:
         def read_lamp(request, number):
             return "on" if lamps[number] else "off"
 
+    A resource that changes can be observed, and says when it has changed::
+
+        @site.get("/time", observable=True)
+        def read_time(request):
+            return str(now)
+
+
+        site.resource("/time").notify()
+
     A path that leads nowhere is answered with 4.04, a method that a resource lacks with 4.05.
     """
 
@@ -132,12 +170,25 @@ class Site:
         """Make a site without resources."""
         self._root = _Node()
 
-    def resource(self, path: str) -> Resource:
+    def resource(self, path: str, *, observable: bool | NotificationPolicy = False) -> Resource:
         """Return the resource at the template *path*, made if it is not there yet.
+
+        Args:
+          path: the template.
+          observable: whether clients may observe it (:rfc:`7641`), and how they are notified; what has been declared
+            as observable stays so.
 
         Raises:
           LocalProtocolError: if the template is malformed, or contradicts another one.
         """
+        resource = self._resource(path)
+        if observable and resource.observable is None:
+            resource.observable = Observable()
+        if isinstance(observable, NotificationPolicy) and resource.observable is not None:
+            resource.observable.policy = observable
+        return resource
+
+    def _resource(self, path: str) -> Resource:
         segments = _split(path)
         last = _PARAMETER.fullmatch(segments[-1]) if segments else None
         if last is not None and last[2] == "path":
@@ -147,9 +198,9 @@ class Site:
             node.resource = Resource(path)
         return node.resource
 
-    def get(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer GET at *path*."""
-        return self.resource(path).method(Code.GET)
+    def get(self, path: str, *, observable: bool | NotificationPolicy = False) -> Callable[[F], F]:
+        """Make the decorated function answer GET at *path*, which may be observed if *observable* says so."""
+        return self.resource(path, observable=observable).method(Code.GET)
 
     def post(self, path: str) -> Callable[[F], F]:
         """Make the decorated function answer POST at *path*."""
@@ -163,9 +214,9 @@ class Site:
         """Make the decorated function answer DELETE at *path*."""
         return self.resource(path).method(Code.DELETE)
 
-    def fetch(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer FETCH at *path*."""
-        return self.resource(path).method(Code.FETCH)
+    def fetch(self, path: str, *, observable: bool | NotificationPolicy = False) -> Callable[[F], F]:
+        """Make the decorated function answer FETCH at *path*, which may be observed if *observable* says so."""
+        return self.resource(path, observable=observable).method(Code.FETCH)
 
     def patch(self, path: str) -> Callable[[F], F]:
         """Make the decorated function answer PATCH at *path*."""
@@ -201,6 +252,13 @@ class Site:
             raise NotFound("there is nothing at /" + "/".join(request.options.uri_path))
         resource, parameters = found
         return resource.handle(request, parameters)
+
+    def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
+        """See :class:`trio_coap.server.observable.ObservableHandler`."""
+        found = _find(self._root, request.options.uri_path, 0, {})
+        if found is None or found[0].observable is None:
+            return None
+        return found[0].observable, found[1]
 
 
 def _split(path: str) -> list[str]:

@@ -1,0 +1,155 @@
+"""What can be observed: who changes it says so, with one call (:rfc:`7641` section 4).
+
+Rule 1: saying so is synchronous and cheap, and never fails because of an observer.  Rule 2: the new state is what the
+handler answers when it is asked again.  Rule 3: something observable belongs to an application, not to a server: it
+can be served by several servers at a time, or by none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, final, runtime_checkable
+
+import attrs
+
+from trio_coap.server.results import HandlerResult
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import NotFound, ResponseError
+
+DEFAULT_MAX_NON = 4
+"""NON notifications in a row: after at most so many states that may be lost, one arrives or the observation ends."""
+
+
+@final
+@attrs.frozen
+class NotificationPolicy:
+    """How the observers of a resource are notified.
+
+    Whatever it says, there is a CON notification at least every 24 hours (:rfc:`7641` section 4.5), and what ends an
+    observation goes as a CON.
+
+    Raises:
+      LocalProtocolError: if a value is out of its range.
+    """
+
+    confirmable: bool = True
+    """True for CON notifications: a state that is not superseded arrives, or the observation ends.  False for NON ones:
+    they go at most once in a round trip, or in 3 s as long as that is not known (:rfc:`7641` section 4.5.1)."""
+
+    max_non: int = DEFAULT_MAX_NON
+    """After so many NON notifications in a row, one is a CON."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_non < 0:
+            raise LocalProtocolError(f"max_non is not negative, unlike {self.max_non}")
+
+
+class Observing(Protocol):
+    """A client that observes something; a server has one for each."""
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters of the path."""
+
+    def changed(self) -> None:
+        """Send the new state as soon as it may be sent; must not raise."""
+
+    def finish(self, response: Response) -> None:
+        """End the observation with *response*; must not raise."""
+
+
+@final
+class Observable:
+    """Something that can be observed, and its observers.
+
+    Each observable resource of a :class:`Site` has one.  With a handler it is itself a handler, so that what is
+    served needs no site::
+
+        clock = Observable(read_clock)
+        await nursery.start(serve, clock)
+        clock.notify()
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Request], HandlerResult | Awaitable[HandlerResult]] | None = None,
+        policy: NotificationPolicy | None = None,
+    ) -> None:
+        """Make something that nobody observes.
+
+        Args:
+          handler: answers all requests, if this is to be a handler; those for its state are GET and FETCH.
+          policy: how observers are notified.
+        """
+        self.policy = NotificationPolicy() if policy is None else policy
+        self._handler = handler
+        self._observers: dict[Observing, None] = {}
+
+    def __len__(self) -> int:
+        """Return the number of observers."""
+        return len(self._observers)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def notify(self, **parameters: object) -> None:
+        """Say that the state has changed: the handler is asked again for each observer.
+
+        Several changes in quick succession may become one notification, with the last state.
+
+        Args:
+          parameters: only observers whose parameters of the path have these values; by default all.
+        """
+        for observer in self._matching(parameters):
+            observer.changed()
+
+    def end(self, error: ResponseError | None = None, **parameters: object) -> None:
+        """End observations: the observers get *error*, and then nothing any more.
+
+        They may register again; that what they ask for is gone, the handler has to say itself.
+
+        Args:
+          error: by default a :exc:`NotFound`: the resource was deleted.
+          parameters: see :meth:`notify`.
+        """
+        error = NotFound("it was deleted") if error is None else error
+        for observer in self._matching(parameters):
+            observer.finish(error.to_response())
+
+    def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]]:
+        """See :class:`ObservableHandler`."""
+        return self, {}
+
+    def __call__(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        """Answer *request* with the handler.
+
+        Raises:
+          LocalProtocolError: if there is none.
+        """
+        if self._handler is None:
+            raise LocalProtocolError("this observable has no handler to serve")
+        return self._handler(request)
+
+    def add(self, observer: Observing) -> None:
+        """Add an observer; a server does so."""
+        self._observers[observer] = None
+
+    def discard(self, observer: Observing) -> None:
+        """Forget an observer, if it is known; a server does so."""
+        self._observers.pop(observer, None)
+
+    def _matching(self, parameters: dict[str, object]) -> list[Observing]:
+        return [
+            observer
+            for observer in self._observers
+            if all(name in observer.parameters and observer.parameters[name] == parameters[name] for name in parameters)
+        ]
+
+
+@runtime_checkable
+class ObservableHandler(Protocol):
+    """A handler some of whose resources can be observed: what a server asks to find out."""
+
+    def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
+        """Return what *request* is about, with the parameters of its path; None if that cannot be observed."""

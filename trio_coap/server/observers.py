@@ -1,0 +1,183 @@
+"""The list of observers of one server (:rfc:`7641` sections 4.1 and 4.2).
+
+=======================================================  ====================================================
+what a client sends                                      what happens
+=======================================================  ====================================================
+GET or FETCH with Observe 0, of something observable     it is in the list if the response is a success
+the same under a token that is in the list               it is in the list once, with the new request
+GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
+a Reset, or no ACK for a notification                    the same
+one registration above a limit                           it gets a response, without Observe
+=======================================================  ====================================================
+
+Rule 1: an entry is one remote endpoint and one token.  Rule 2: for each entry one handler runs at a time; changes
+meanwhile are one change after it.  Rule 3: Observe numbers come from one counter, so that they rise from one registration
+to the next too; if 2^23 of them pass between two notifications to one client, 128 s have passed as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable
+from typing import Protocol, final
+
+import trio
+
+from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.server.observable import ObservableHandler
+from trio_coap.server.observer import Observer
+from trio_coap.transports.driver import DrivenEndpoint
+from trio_coap.wire.codes import Code
+from trio_coap.wire.message import Request, Response
+
+MAX_OBSERVERS = 10_000
+"""Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
+
+MAX_OBSERVERS_PER_REMOTE = 100
+"""Observers of one remote endpoint: so that a single one cannot use up the places of all others."""
+
+OBSERVABLE_METHODS = frozenset({Code.GET, Code.FETCH})
+
+NUMBERS = 1 << 24
+"""Observe numbers are 24 bits wide (:rfc:`7641` section 4.4)."""
+
+REGISTER, DEREGISTER = 0, 1
+
+
+class Answering(Protocol):
+    """Who computes responses."""
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Return the response to *request*, or what it comes from; whatever fails is a response too."""
+
+
+@final
+class Observers:
+    """The observers of one server.
+
+    ``len(observers)`` is their number, those included whose first response is still computed.
+    """
+
+    def __init__(
+        self,
+        handler: object,
+        answering: Answering,
+        endpoint: DrivenEndpoint,
+        nursery: trio.Nursery,
+        max_observers: int = MAX_OBSERVERS,
+        max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
+    ) -> None:
+        """Start without observers.
+
+        Args:
+          handler: says what can be observed, if it is an :class:`ObservableHandler`.
+          answering: computes the notifications.
+          endpoint: sends them.
+          nursery: for the tasks of ``async def`` handlers.
+          max_observers, max_observers_per_remote: how many there may be.
+        """
+        self.endpoint = endpoint
+        self._handler = handler if isinstance(handler, ObservableHandler) else None
+        self._answering = answering
+        self._nursery = nursery
+        self._max_observers = max_observers
+        self._max_observers_per_remote = max_observers_per_remote
+        self._observers: dict[tuple[Endpoint, bytes], Observer] = {}
+        self._per_remote: Counter[Endpoint] = Counter()
+        self._number = 0
+        # When the next NON notification may go to a remote; there is nothing here of those without observers.
+        self.non_allowed_at: dict[Endpoint, float] = {}
+        self.round_trips: dict[Endpoint, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._observers)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def next_number(self) -> int:
+        """Return the Observe number of the next notification (section 4.4)."""
+        self._number = (self._number + 1) % NUMBERS
+        return self._number
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> Observer | None:
+        """Take a request into account before its handler runs.
+
+        Returns:
+          Who is to have the response: :meth:`Observer.registered` takes it.  None if nothing is registered.
+        """
+        observe = request.options.observe
+        if observe is None or request.code not in OBSERVABLE_METHODS or observe not in (REGISTER, DEREGISTER):
+            return None
+        key = (entry.remote.endpoint, request.token)
+        known = self._observers.get(key)
+        found = None
+        if observe == REGISTER and self._handler is not None and not entry.is_multicast:
+            found = self._handler.find_observable(request)
+        if found is None or (known is not None and known.observable is not found[0]):
+            if known is not None:
+                self.remove(known, now)
+                known = None
+            if found is None:
+                return None
+        if known is not None:
+            known.register_again(request, found[1], entry, now)
+            return known
+        if not self._has_room_for(key[0]):
+            return None
+        observer = Observer(self, key, found[0], found[1], request, entry, now)
+        self._observers[key] = observer
+        self._per_remote[key[0]] += 1
+        # From now on: the state may change while its handler still runs.
+        observer.observable.add(observer)
+        return observer
+
+    def remove(self, observer: Observer, now: float) -> None:
+        """Take *observer* from the list, and stop all that is done for it."""
+        if self._observers.get(observer.key) is observer:
+            del self._observers[observer.key]
+            remote = observer.key[0]
+            self._per_remote[remote] -= 1
+            if not self._per_remote[remote]:
+                del self._per_remote[remote]
+                self.non_allowed_at.pop(remote, None)
+                self.round_trips.pop(remote, None)
+        observer.observable.discard(observer)
+        observer.stop(now)
+
+    def clear(self) -> None:
+        """Take all observers from the list, because the server ends; they are not told."""
+        now = self.endpoint.clock()
+        for observer in list(self._observers.values()):
+            self.remove(observer, now)
+
+    def compute(self, observer: Observer) -> None:
+        """Ask the handler for the state, and send it to *observer*."""
+        if self.endpoint.is_closed:
+            self.clear()
+            return
+        answer = self._answering.answer(observer.request)
+        if isinstance(answer, Response):
+            observer.deliver(answer, self.endpoint.clock())
+            return
+        observer.scope = trio.CancelScope()
+        self._nursery.start_soon(self._compute_later, observer, observer.scope, answer)
+
+    async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
+        with scope:
+            response = await answer
+            # A handler may finish although it was cancelled: nobody wants to know any more.
+            if not scope.cancel_called:
+                observer.scope = None
+                observer.deliver(response, self.endpoint.clock())
+
+    def _has_room_for(self, remote: Endpoint) -> bool:
+        turned_away = self.endpoint.counters.turned_away
+        if len(self._observers) >= self._max_observers:
+            turned_away["max_observers"] += 1
+            return False
+        if self._per_remote[remote] >= self._max_observers_per_remote:
+            turned_away["max_observers_per_remote"] += 1
+            return False
+        return True
