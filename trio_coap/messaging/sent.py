@@ -208,7 +208,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
         What was never sent is replaced on the spot.  Otherwise *message* is sent when this one would be repeated, with
         a message ID of its own, and :attr:`newest` is its entry then; the attempts and the time to giving up go on
-        counting.  If an ACK comes before, *message* is not sent.
+        counting.  If an ACK comes before, *message* is not sent; if it comes after, it does not count, unlike a Reset.
 
         Args:
           message: of the same type, with the same token, to the same destination.
@@ -247,10 +247,10 @@ class SentMessageCacheEntry(MessageCacheEntry):
         # The ID stays reserved until expiry: a late duplicate must find this entry (section 4.4).
         self.complete(now)
         if listener is not None:
-            if message.type is ACK:
-                listener.message_acknowledged(self, now)
-            else:
+            if message.type is RST:
                 listener.message_failed(self, self._error(ResetReceived, "reset by the peer", now), now)
+            elif self._heir is None:  # Otherwise it is the newer message that must arrive.
+                listener.message_acknowledged(self, now)
         return True
 
     def complete(self, now: float) -> None:
@@ -297,8 +297,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         )
         remote.local.counters.sent += 1
         assert self.activated_at is not None
-        # The heir takes the NSTART slot; the ID of what it supersedes stays reserved.
-        self.listener = None
+        # The heir takes the NSTART slot; the ID of what it supersedes stays reserved, and a Reset for that one counts.
         self.state = SentState.COMPLETED
         self.time_due = self._expires(self.activated_at)
         heir.state = SentState.UNACKNOWLEDGED

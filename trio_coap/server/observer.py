@@ -236,7 +236,7 @@ class Observer:
 
     def _must_confirm(self, now: float) -> bool:
         policy = self.observable.policy
-        is_due = now - self._confirmed_at >= LONGEST_UNCONFIRMED
+        is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
         return policy.confirmable or self._non_in_a_row >= policy.max_non or is_due
 
     def _submit(self, response: Response, type: MessageType, now: float, *, is_last: bool = False) -> None:
