@@ -18,11 +18,13 @@ from trio_coap import (
     RST,
     Client,
     Code,
+    Limits,
     LocalProtocolError,
     MessageType,
     NetworkError,
     Observation,
     Options,
+    PendingLimitReached,
     Request,
     ResetReceived,
     Response,
@@ -107,6 +109,19 @@ async def test_an_overtaken_notification_is_acknowledged_and_dropped(scene: Scen
         assert (ack.type, ack.message_id) == (ACK, late)
         scene.peer.notify(request, state(6))
         assert (await observation.receive()).text == "6"
+        assert observation.skipped == 0
+
+
+async def test_a_notification_may_overtake_the_first_response(scene: Scene, autojump_clock: MockClock) -> None:
+    async with scene.observe() as observation:
+        request = await scene.peer.receive_request()
+        scene.peer.notify(request, state(2), NON)
+        assert (await observation.receive()).text == "2"
+        assert observation.is_observed
+        scene.peer.answer(request, state(1))
+        scene.peer.notify(request, state(3), NON)
+        await trio.sleep(1)
+        assert (await observation.receive()).text == "3"
         assert observation.skipped == 0
 
 
@@ -241,6 +256,42 @@ async def test_a_network_error_is_an_error_of_the_iteration(scene: Scene, autoju
         with pytest.raises(NetworkError):
             await anext(observation)
     assert_nothing_is_left(scene.endpoint)
+
+
+async def test_a_registration_that_fails_at_once_is_an_error_of_the_iteration(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    async with scene.client.observe(
+        "coap://[2001:db8::5]/r"
+    ) as observation:  # There is no address of this family here.
+        with pytest.raises(NetworkError):
+            await observation.receive()
+    assert_nothing_is_left(scene.endpoint)
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_too_much_waits_for_the_server_already(
+    is_left: bool, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """Registering again is an error then, deregistering is left to a Reset."""
+    limits = Limits(max_pending_per_remote=1)
+    async with (
+        coap_network.open_endpoint("client", limits=limits) as endpoint,
+        open_client(endpoint=endpoint) as client,
+    ):
+        with open_peer(coap_network) as peer:
+            async with client.observe(peer.uri) as observation:
+                peer.answer(await peer.receive_request(), state(1, max_age=1))
+                await observation.receive()
+                for _ in range(2):  # One is sent, one waits.
+                    endpoint.send(Request(Code.GET, token=b"other"), peer.endpoint.remote)
+                if not is_left:
+                    with pytest.raises(PendingLimitReached):
+                        await observation.receive()
+        assert (
+            len([r for r in coap_network.trace.select(source="client") if r.message and r.message.token != b"other"])
+            == 1
+        )
 
 
 async def test_the_next_address_is_tried(scene: Scene, autojump_clock: MockClock) -> None:

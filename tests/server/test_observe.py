@@ -22,6 +22,7 @@ from trio_coap import (
     Code,
     Endpoint,
     Forbidden,
+    Limits,
     LocalProtocolError,
     MessageType,
     NotFound,
@@ -32,10 +33,10 @@ from trio_coap import (
     Response,
     Server,
     Site,
-    TransmissionParameters,
     open_client,
     serve,
 )
+from trio_coap.messaging.parameters import DEFAULT_LIMITS
 from trio_coap.server.observer import LONGEST_UNCONFIRMED, NON_INTERVAL
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 
@@ -119,15 +120,15 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    handler: object, network: VirtualNetwork, *, parameters: TransmissionParameters | None = None, **limits: int
+    handler: object, network: VirtualNetwork, *, limits: Limits = DEFAULT_LIMITS, **arguments: int
 ) -> AsyncIterator[Stage]:
     async with (
-        network.open_endpoint("server", 5683, parameters=parameters or TransmissionParameters()) as endpoint,
+        network.open_endpoint("server", 5683, limits=limits) as endpoint,
         trio.open_nursery() as nursery,
     ):
 
         async def start(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
-            await serve(handler, endpoint=endpoint, task_status=task_status, **limits)  # type: ignore[arg-type]
+            await serve(handler, endpoint=endpoint, task_status=task_status, **arguments)  # type: ignore[arg-type]
 
         server: Server = await nursery.start(start)
         with open_peer(network) as peer:
@@ -338,6 +339,17 @@ async def test_a_client_whose_port_is_closed_ends_it(stage: Stage, sensor: Senso
     assert stage.observers == 0
 
 
+async def test_who_has_too_much_waiting_already_is_given_up(
+    coap_network: VirtualNetwork, sensor: Sensor, autojump_clock: MockClock
+) -> None:
+    async with open_stage(sensor.site, coap_network, limits=Limits(max_pending_per_remote=1)) as stage:
+        for n in range(3):
+            await stage.ask(0, n, token=bytes([n]))
+        await sensor.change(2)  # One is sent, one waits.
+        assert stage.observers == 2
+        assert [(await stage.receive_and_acknowledge()).text for _ in range(2)] == ["2", "2"]
+
+
 @pytest.mark.parametrize("how", ["deregister", "register"])
 async def test_a_handler_whose_client_does_not_wait_any_more_is_cancelled(
     how: str, stage: Stage, sensor: Sensor, autojump_clock: MockClock
@@ -376,10 +388,14 @@ async def test_the_end_of_the_server_ends_it(
             assert_nothing_is_left(endpoint)
 
 
-async def test_closing_the_endpoint_ends_it(stage: Stage, sensor: Sensor, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("is_notified", [True, False])
+async def test_closing_the_endpoint_ends_it(
+    is_notified: bool, stage: Stage, sensor: Sensor, autojump_clock: MockClock
+) -> None:
     await stage.ask(0)
     await stage.ask(0, 2, token=b"u")
-    await sensor.change(2)
+    if is_notified:
+        await sensor.change(2)
     stage.endpoint.close()
     await sensor.change(3)
     sensor.resource.end()

@@ -186,7 +186,7 @@ class Observation:
         if self._channel is not None:
             self._channel[1].close()
         if registration is not None:
-            with trio.move_on_after(DEREGISTRATION_BOUND, shield=True):
+            with trio.CancelScope(deadline=trio.current_time() + DEREGISTRATION_BOUND, shield=True):
                 await self._deregister(registration)
 
     @property
