@@ -85,7 +85,6 @@ class Observer:
         self._content_format: int | None = None
         self._has_format = False
         self._entry: SentMessageCacheEntry | None = None
-        self._newest: Response | None = None
         self._held: Response | None = None
         self._non_in_a_row = 0
         self._timer = Timer(observers.endpoint.queue, self._time_has_come)
@@ -123,8 +122,7 @@ class Observer:
         self._non_in_a_row = 0
         self._is_other_format(response)
         self._timer.start(now + LONGEST_UNCONFIRMED)
-        self._newest = response.replace(observe=self._observers.next_number())
-        return self._newest
+        return response.replace(observe=self._observers.next_number())
 
     def responded(self, entry: SentMessageCacheEntry | None) -> None:
         """Take note of how the response to the registration went: in a message of its own, or piggybacked."""
@@ -184,9 +182,9 @@ class Observer:
         """See :class:`trio_coap.messaging.sent.SentListener`: what came up meanwhile is sent now."""
         if entry.attempts == 1 and entry.activated_at is not None:
             self._observers.round_trips[self.key[0]] = now - entry.activated_at
-        newest = self._newest
-        if newest is not None and newest is not entry.message:
-            self._send(newest, now)
+        newer = entry.superseding
+        if isinstance(newer, Response):
+            self._send(newer, now)
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: the client is gone, or has had enough."""
@@ -207,7 +205,6 @@ class Observer:
 
     def _send(self, response: Response, now: float) -> None:
         """Send *response* as soon as it may be sent, in place of whatever waits."""
-        self._newest = response
         waiting = self._waiting_entry()
         if waiting is not None:
             response.token, response.type = self.key[1], waiting.message.type
@@ -289,7 +286,7 @@ class Observer:
 
     def _stop_sending(self, now: float) -> None:
         self._timer.stop()
-        self._held = self._newest = None
+        self._held = None
         if self.scope is not None:
             self.scope.cancel()
             self.scope = None
