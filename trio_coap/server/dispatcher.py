@@ -49,8 +49,11 @@ UNDERSTOOD_OPTIONS = frozenset({1, 3, 5, 7, 11, 15, 17, 35, 39})
 """The critical options that are processed here or left to handlers: If-Match, Uri-Host, If-None-Match, Uri-Port,
 Uri-Path, Uri-Query and Accept; Proxy-Uri and Proxy-Scheme have an answer of their own."""
 
-MAX_PAYLOAD = 65_000
-"""Octets of payload that fit into a datagram with whatever options."""
+MAX_CONTENT = 65_507 - 4 - 8 - 1
+"""Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
+
+MAX_OPTION_HEADER = 5
+"""Octets that tell an option's number and length, at most (:rfc:`7252` section 3.1)."""
 
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server at its limit: seconds after which to try again (:rfc:`7252` section 5.9.3.4)."""
@@ -93,10 +96,10 @@ class Dispatcher:
                 raise BadOption(str(problem))
             _check(request)
             result = self._handler(request)
-            if not isinstance(result, Awaitable):
+            if isinstance(result, Awaitable):
+                self._start(result, request, entry)
+            else:
                 self._respond(to_response(result, request), request, entry)
-                return
-            self._start(result, request, entry)
         except Exception as exc:
             self._respond(_error_response(exc, request), request, entry)
 
@@ -111,22 +114,25 @@ class Dispatcher:
 
     async def _run(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
         try:
-            response = to_response(await awaitable, request)
+            try:
+                result = await awaitable
+            finally:
+                self.running -= 1
+            self._respond(to_response(result, request), request, entry)
         except Exception as exc:
-            response = _error_response(exc, request)
-        finally:
-            self.running -= 1
-        if not self._endpoint.is_closed:
-            self._respond(response, request, entry)
+            self._respond(_error_response(exc, request), request, entry)
 
     def _respond(self, response: Response, request: Request, entry: RcvdMessageCacheEntry) -> None:
+        if self._endpoint.is_closed:
+            return
         accept = request.options.accept
         if accept is not None and response.code.is_success:
             content_format = response.options.content_format
             if content_format is not None and content_format != accept:
                 response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-        if len(response.payload) > MAX_PAYLOAD:
-            _logger.error("the response to %r has %d octets, too many for a datagram", request, len(response.payload))
+        size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
+        if size > MAX_CONTENT:
+            _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
             response = InternalServerError().to_response()
         try:
             entry.respond(response, self._endpoint.clock())
@@ -145,6 +151,9 @@ def _check(request: Request) -> None:
 def _error_response(exc: Exception, request: Request) -> Response:
     # An error that a handler got as a client, and let pass, is no answer of ours.
     if isinstance(exc, ResponseError) and exc.response is None:
-        return exc.to_response()
+        try:
+            return exc.to_response()
+        except Exception as mistake:  # Its code, say, is that of no response.
+            exc = mistake
     _logger.error("a handler failed on %r", request, exc_info=exc)
     return Response(Code.INTERNAL_SERVER_ERROR)

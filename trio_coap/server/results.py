@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_coap.wire.codes import Code
+from trio_coap.wire.codes import CON, Code
 from trio_coap.wire.message import Request, Response
 
 HandlerResult = Response | bytes | str | tuple[Code, bytes | str] | None
@@ -18,17 +18,17 @@ _SUCCESS = {
 
 
 def to_response(result: HandlerResult, request: Request) -> Response:
-    """Return the response that *result* stands for.
+    """Return the response that *result* stands for, one that is not used elsewhere.
 
     Raises:
       TypeError: if a handler may not return such a thing.
     """
     if isinstance(result, Response):
-        if result.message_id is None:
-            return result
-        # A handler may return one response many times, or one that it got itself: what was sent must not change.
+        # The layers below fill in the copy: a handler may return one response many times, or one that it got itself.
         copy = result.replace()
-        copy.message_id = None
+        if copy.message_id is not None:
+            copy.message_id = None
+            copy.type = CON  # How it came says nothing about how it is to go on.
         return copy
     if result is None:
         return Response(success_code(request))

@@ -72,8 +72,11 @@ async def serve(
       OSError: if the address is not to be had.
       LocalProtocolError: if *endpoint* is given, and something about another one.
       trio.BusyResourceError: if somebody serves on *endpoint* already.
+      trio.ClosedResourceError: if *endpoint* has been closed.
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
+        if used.is_closed:
+            raise trio.ClosedResourceError(f"{used!r} is closed")
         if used.request_listener is not None:
             raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
         try:

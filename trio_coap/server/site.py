@@ -206,7 +206,11 @@ class Site:
 def _split(path: str) -> list[str]:
     if not path.startswith("/"):
         raise LocalProtocolError(f"a path starts with a slash, unlike {path!r}")
-    return path[1:].split("/") if len(path) > 1 else []
+    segments = path[1:].split("/") if len(path) > 1 else []
+    names = [match[1] for match in map(_PARAMETER.fullmatch, segments) if match is not None]
+    if len(set(names)) < len(names):
+        raise LocalProtocolError(f"a parameter stands twice in {path!r}")
+    return segments
 
 
 def _descend_all(node: _Node, segments: list[str], path: str) -> _Node:

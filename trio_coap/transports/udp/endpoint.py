@@ -46,6 +46,7 @@ class SocketEndpoint(DrivenEndpoint):
 
     def _reset(self) -> None:
         self._socket: socket.socket | None = None
+        self._socket_family: int | None = None
         self._is_wildcard = False
         self._reports_errors = False
         self._has_errors = False
@@ -77,15 +78,20 @@ class SocketEndpoint(DrivenEndpoint):
 
         Raises:
           OSError: if the address is not to be had.
+          trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
         wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
         if wanted.family is None:
             raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
         sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
-        endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
-        previous = endpoint.set_bound_socket(sock)
-        if previous is not None:
-            previous.close()
+        try:
+            endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
+            if endpoint.bound_socket is not None:
+                raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
+            endpoint.bound_socket = sock
+        except BaseException:
+            sock.close()
+            raise
         return endpoint
 
     @property
@@ -103,7 +109,8 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
-            is_real = isinstance(sock, socket.socket)  # A stand-in has no options.
+            is_real = isinstance(sock, socket.socket)  # A stand-in has no options, and need not tell its family.
+            self._socket_family = sock.family if is_real else self.family
             self._is_wildcard = is_real and not any(self.in_addr) and _enable_pktinfo(sock)
             self._reports_errors = is_real and enable_errors(sock)
         self._socket = sock
@@ -137,10 +144,13 @@ class SocketEndpoint(DrivenEndpoint):
     ) -> None:
         sock = self._require_socket()
         sockaddr = destination_endpoint.sockaddr
-        if sock.family == AF_INET6:
-            if destination_endpoint.family == AF_INET:
+        if destination_endpoint.family is None:
+            # The socket would ask a resolver, and block.
+            raise OSError(errno.EADDRNOTAVAIL, "a name is no address; Endpoint.resolve() looks it up")
+        if destination_endpoint.family == AF_INET:
+            if self._socket_family == AF_INET6:
                 sockaddr = ("::ffff:" + sockaddr[0], sockaddr[1])
-        elif destination_endpoint.family != AF_INET:
+        elif self.family == AF_INET:
             raise OSError(errno.EAFNOSUPPORT, "the socket speaks IPv4 only")
         for attempt in range(SEND_ATTEMPTS):
             try:
@@ -165,7 +175,9 @@ class SocketEndpoint(DrivenEndpoint):
             try:
                 data, sockaddr = sock.recvfrom(bufsize)
             except OSError:
-                continue  # Somebody else was quicker, or an ICMP error was reported.
+                # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
+                self._process_errors(sock, trio.current_time())
+                continue
             return data, self._source(sockaddr)
 
     async def _receive_task(self) -> None:
@@ -199,6 +211,8 @@ class SocketEndpoint(DrivenEndpoint):
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
             self._deliver(data, self._sources.get(sockaddr) or self._source(sockaddr), now, local_address)
+        if self._has_errors and self._socket is not None:
+            self._process_errors(self._socket, now)
         return True
 
     def _process_errors(self, sock: socket.socket, now: float) -> None:
