@@ -3,7 +3,17 @@
 What applications use is here; the rooms below are for who builds on them.
 """
 
-from trio_coap.client import Client, RequestHandle, UnprocessableResponse, open_client
+from trio_coap.client import (
+    BlockTransferError,
+    BodyTooLarge,
+    Client,
+    Progress,
+    RepresentationChanged,
+    RequestHandle,
+    StreamedResponse,
+    UnprocessableResponse,
+    open_client,
+)
 from trio_coap.messaging.endpoint import COAP_PORT, COAPS_PORT, Endpoint
 from trio_coap.messaging.errors import (
     DeliveryError,
@@ -16,7 +26,18 @@ from trio_coap.messaging.errors import (
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics
-from trio_coap.server import Handler, HandlerResult, Resource, Server, Site, serve
+from trio_coap.server import (
+    BlockLimits,
+    BlockPolicy,
+    Handler,
+    HandlerResult,
+    Resource,
+    Server,
+    Site,
+    StreamedBody,
+    block_policy,
+    serve,
+)
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
@@ -64,6 +85,10 @@ __all__ = [
     "BadOption",
     "BadRequest",
     "Block",
+    "BlockLimits",
+    "BlockPolicy",
+    "BlockTransferError",
+    "BodyTooLarge",
     "Client",
     "ClientError",
     "CoapError",
@@ -96,9 +121,11 @@ __all__ = [
     "Options",
     "PendingLimitReached",
     "PreconditionFailed",
+    "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
     "ReplyMessageError",
+    "RepresentationChanged",
     "Request",
     "RequestEntityIncomplete",
     "RequestEntityTooLarge",
@@ -112,6 +139,8 @@ __all__ = [
     "ServiceUnavailable",
     "Site",
     "SocketEndpoint",
+    "StreamedBody",
+    "StreamedResponse",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
@@ -120,6 +149,7 @@ __all__ = [
     "UnprocessableResponse",
     "UnsupportedContentFormat",
     "UriError",
+    "block_policy",
     "compose_uri",
     "content_format_of",
     "media_type_of",

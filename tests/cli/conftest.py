@@ -86,7 +86,7 @@ def make_site(peer: Peer) -> Site:
 
     @site.get("/critical")
     def critical(request: Request) -> Response:
-        return Response(Code.CONTENT, b"x", block2=Block(0, True, 2))
+        return Response(Code.CONTENT, b"x", q_block1=Block(0, True, 2))
 
     @site.get("/never")
     async def never(request: Request) -> None:

@@ -174,7 +174,7 @@ async def test_a_piggybacked_response_with_an_unknown_critical_option_is_dropped
     assert_nothing_is_left(scene.endpoint)
 
 
-@pytest.mark.parametrize(("number", "name"), [(11, "Uri-Path"), (23, "Block2"), (9, "OSCORE")])
+@pytest.mark.parametrize(("number", "name"), [(11, "Uri-Path"), (19, "Q-Block1"), (9, "OSCORE")])
 async def test_a_critical_option_that_is_known_but_not_processed_is_unknown_too(
     number: int, name: str, scene: Scene, autojump_clock: MockClock
 ) -> None:

@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from tests.client.support import Peer, open_peer
-from trio_coap import CON, Code, Handler, Message, MessageType, Options, Request, Response, Server, serve
+from trio_coap import CON, BlockLimits, Code, Handler, Message, MessageType, Options, Request, Response, Server, serve
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS
 from trio_coap.server.serve import MAX_RUNNING_HANDLERS
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 
@@ -70,12 +71,22 @@ def with_option(number: int, value: bytes = b"", *, type: MessageType = CON, mes
 
 @asynccontextmanager
 async def open_stage(
-    handler: Handler, network: VirtualNetwork, *, max_running_handlers: int = MAX_RUNNING_HANDLERS
+    handler: Handler,
+    network: VirtualNetwork,
+    *,
+    max_running_handlers: int = MAX_RUNNING_HANDLERS,
+    block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
 ) -> AsyncIterator[Stage]:
     async with network.open_endpoint("server", 5683) as endpoint, trio.open_nursery() as nursery:
 
         async def start(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
-            await serve(handler, endpoint=endpoint, max_running_handlers=max_running_handlers, task_status=task_status)
+            await serve(
+                handler,
+                endpoint=endpoint,
+                max_running_handlers=max_running_handlers,
+                block_limits=block_limits,
+                task_status=task_status,
+            )
 
         server: Server = await nursery.start(start)
         with open_peer(network) as peer:

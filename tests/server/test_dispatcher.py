@@ -17,6 +17,7 @@ from trio_coap import (
     CON,
     NON,
     RST,
+    Block,
     Client,
     Code,
     Endpoint,
@@ -27,7 +28,7 @@ from trio_coap import (
     open_client,
     serve,
 )
-from trio_coap.server.dispatcher import MAX_CONTENT
+from trio_coap.server.dispatcher import MAX_CONTENT, MAX_OPTION_HEADER
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
 
@@ -211,8 +212,8 @@ async def test_plain_functions_are_not_limited(coap_network: VirtualNetwork, aut
 @pytest.mark.parametrize(
     "response",
     [
-        Response(Code.CONTENT, bytes(MAX_CONTENT + 1)),
-        Response(Code.CONTENT, bytes(65_000), location_path=["x" * 250] * 3),
+        Response(Code.CONTENT, bytes(MAX_CONTENT + 1), block2=Block(0)),
+        Response(Code.CONTENT, bytes(65_000), block2=Block(0), location_path=["x" * 250] * 3),
         Response(Code.CONTENT, location_path=["x" * 255] * 300),
     ],
     ids=["payload", "both", "options"],
@@ -226,8 +227,10 @@ async def test_a_response_too_large_for_a_datagram_is_an_error_of_ours(
 
 
 async def test_a_response_that_just_fits_into_a_datagram(autojump_clock: MockClock) -> None:
-    async with open_pair(lambda request: bytes(MAX_CONTENT)) as (client, server):
-        assert len((await client.get("/r")).payload) == MAX_CONTENT
+    # The handler says that this is a block, and so it is not cut into smaller ones.
+    size = MAX_CONTENT - MAX_OPTION_HEADER - 1
+    async with open_pair(lambda request: Response(payload=bytes(size), block2=Block(0))) as (client, server):
+        assert len((await client.get("/r")).payload) == size
         largest = max(len(record.octets) for record in server.endpoint.network.trace)  # type: ignore[attr-defined]
     assert 65_507 - 8 <= largest <= 65_507
 

@@ -94,7 +94,7 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
         async with open_watched_endpoint(watcher) as endpoint:
             client = Client(endpoint)
             started_at = trio.current_time()
-            handle = client.request(
+            response = await client.exchange(
                 plan.code,
                 plan.uri.unparse(),
                 plan.payload.value,
@@ -102,8 +102,6 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
                 parameters=plan.parameters,
                 options=plan.options,
             )
-            async with handle:
-                response = await handle.receive()
             return response, trio.current_time() - started_at
     raise CommandFailure(
         f"no response from coap://{plan.uri.authority} within {plan.deadline:g} s: allow more with --timeout, "

@@ -2,5 +2,17 @@
 
 from trio_coap.client.client import Client, open_client
 from trio_coap.client.handle import RequestHandle, UnprocessableResponse
+from trio_coap.client.streaming import StreamedResponse
+from trio_coap.client.transfer import BlockTransferError, BodyTooLarge, Progress, RepresentationChanged
 
-__all__ = ["Client", "RequestHandle", "UnprocessableResponse", "open_client"]
+__all__ = [
+    "BlockTransferError",
+    "BodyTooLarge",
+    "Client",
+    "Progress",
+    "RepresentationChanged",
+    "RequestHandle",
+    "StreamedResponse",
+    "UnprocessableResponse",
+    "open_client",
+]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
+from trio_coap.client.transfer import MAX_BODY, Progress
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.block import Block
@@ -46,6 +47,39 @@ class RequestArguments(TypedDict, total=False):
     echo: bytes | None
     no_response: int | None
     request_tag: Sequence[bytes] | None
+
+
+class TransferArguments(RequestArguments, total=False):
+    """Keyword arguments of a request whose bodies may go in blocks (:rfc:`7959`)."""
+
+    block_size: int | None
+    """The largest block in either direction, in octets: 16, 32, ... 1024.  By default 1024 up, and whatever the server
+    likes down; a size that is given is asked for from the start (early negotiation)."""
+
+    max_body: int
+    """Octets of the response's body that are put together; more is :exc:`BodyTooLarge`.  By default :data:`MAX_BODY`."""
+
+    progress: Progress
+    """Is kept up to date, both ways."""
+
+
+def split_transfer_arguments(
+    arguments: TransferArguments,
+) -> tuple[int | None, int, Progress, RequestArguments]:
+    """Return block size, largest response body, progress, and the arguments that are left.
+
+    Raises:
+      LocalProtocolError: if there are no blocks of that size.
+    """
+    block_size = arguments.get("block_size")
+    if block_size is not None:
+        Block.of(0, False, block_size)
+    rest = dict(arguments)
+    for name in ("block_size", "max_body", "progress"):
+        rest.pop(name, None)
+    # What is left has no other keys.
+    left = cast(RequestArguments, rest)
+    return block_size, arguments.get("max_body", MAX_BODY), arguments.get("progress") or Progress(), left
 
 
 def split_arguments(

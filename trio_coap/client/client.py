@@ -6,13 +6,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Unpack, final
 
-from trio_coap.client.arguments import RequestArguments, split_arguments
-from trio_coap.client.handle import RequestHandle
+from trio_coap.client.arguments import (
+    RequestArguments,
+    TransferArguments,
+    split_arguments,
+    split_transfer_arguments,
+)
+from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.handle import FindTargets, RequestHandle
 from trio_coap.client.ping import send_ping
+from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
+from trio_coap.client.transfer import Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import Options
@@ -29,6 +39,10 @@ class Client:
     - *payload*: octets, or a text that is sent as UTF-8 (as text/plain unless *content_format* says otherwise);
     - the rest by keyword: how to send the request, and its options by name; see :class:`RequestArguments`.
 
+    Bodies that are too large for a datagram go in blocks (:rfc:`7959`), in both directions and without further ado; see
+    :class:`TransferArguments`, and :meth:`stream` for what should not be held in memory.  Who gives *block1* or *block2*
+    gets exactly that block, and does the rest.
+
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
     """
@@ -42,44 +56,73 @@ class Client:
         """
         self._endpoint = endpoint
         self._finder = TargetFinder(base_uri)
+        self._tags = RequestTags()
 
     @property
     def endpoint(self) -> DrivenEndpoint:
         """The endpoint that sends the requests."""
         return self._endpoint
 
-    async def get(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
+    async def get(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """GET: return a representation of the resource."""
-        return await self._exchange(Code.GET, uri, b"", arguments)
+        return await self.exchange(Code.GET, uri, b"", **arguments)
 
-    async def delete(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
+    async def delete(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """DELETE: remove the resource."""
-        return await self._exchange(Code.DELETE, uri, b"", arguments)
+        return await self.exchange(Code.DELETE, uri, b"", **arguments)
 
-    async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PUT: create or replace the resource."""
-        return await self._exchange(Code.PUT, uri, payload, arguments)
+        return await self.exchange(Code.PUT, uri, payload, **arguments)
 
-    async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """POST: have the resource process the payload."""
-        return await self._exchange(Code.POST, uri, payload, arguments)
+        return await self.exchange(Code.POST, uri, payload, **arguments)
 
-    async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """FETCH: return what the payload asks for (:rfc:`8132` section 2)."""
-        return await self._exchange(Code.FETCH, uri, payload, arguments)
+        return await self.exchange(Code.FETCH, uri, payload, **arguments)
 
-    async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PATCH: change parts of the resource (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.PATCH, uri, payload, arguments)
+        return await self.exchange(Code.PATCH, uri, payload, **arguments)
 
-    async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """iPATCH: change parts of the resource, idempotently (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.IPATCH, uri, payload, arguments)
+        return await self.exchange(Code.IPATCH, uri, payload, **arguments)
+
+    async def exchange(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]
+    ) -> Response:
+        """Send a request with any method and return the response: what the methods above do.
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, or an option does not fit.
+          BlockTransferError: if the server's blocks do not fit together; :exc:`RepresentationChanged` or
+            :exc:`BodyTooLarge` where it is that.
+          CoapError: see :meth:`RequestHandle.receive`.
+        """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
+        conversation, reader = self._converse(code, uri, payload, rest)
+        options = conversation.template.options
+        if options.block1 is not None or options.block2 is not None:
+            # Who names a block gets that block.
+            return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
+        upload = Upload(conversation, reader, self._tags, progress, block_size)
+        first = await upload.run()
+        return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
 
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
+
+        A handle is one exchange of messages: what is too long for one, it does not put into blocks, and of a response
+        in blocks it gives the first.
 
         Args:
           code: the method.
@@ -88,14 +131,40 @@ class Client:
         Raises:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
-        confirmable, parameters, remote, options = split_arguments(arguments)
-        template = Request(code, payload, type=CON if confirmable else NON, options=options)
-
-        async def find_targets() -> Sequence[Request]:
-            targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
-
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
         return RequestHandle(self._endpoint, find_targets, parameters)
+
+    @asynccontextmanager
+    async def stream(
+        self, code: Code, uri: str, body: BodySource = b"", **arguments: Unpack[TransferArguments]
+    ) -> AsyncIterator[StreamedResponse]:
+        """Send a request whose body may be long, and read the response's body while it comes (:rfc:`7959`).
+
+        Neither is ever held whole.  Entering sends *body*, block by block, and returns with the first block of the
+        response; the others come as they are asked for.
+
+        Example::
+
+            async with client.stream(Code.GET, "coap://[::1]/log") as response:
+                async for chunk in response.stream():
+                    ...
+
+        Args:
+          code: the method.
+          uri, arguments: see :class:`Client`; *max_body* does not count here.
+          body: octets, a text, a file opened for reading octets (Trio's too), an iterable or an asynchronous iterable of
+            octets.  One that cannot be read twice is not sent again if the server loses blocks of it (4.08) or wants
+            smaller ones late (4.13).  It is not closed.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, or an option does not fit.
+          BlockTransferError: if the server's blocks do not fit together.
+          CoapError: see :meth:`RequestHandle.receive`.
+        """
+        block_size, _, progress, rest = split_transfer_arguments(arguments)
+        conversation, reader = self._converse(code, uri, body, rest)
+        upload = Upload(conversation, reader, self._tags, progress, block_size)
+        yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
 
     async def ping(self, uri: str) -> float:
         """Send an empty Confirmable message, the CoAP ping, and wait for its Reset (:rfc:`7252` section 4.3).
@@ -113,9 +182,27 @@ class Client:
         (endpoint, _), *_ = await self._finder.find(uri)
         return await send_ping(self._endpoint, endpoint)
 
-    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments) -> Response:
-        async with self.request(code, uri, payload, **arguments) as handle:
-            return await handle.receive()
+    def _converse(
+        self, code: Code, uri: str, body: BodySource, arguments: RequestArguments
+    ) -> tuple[Conversation, BodyReader]:
+        """Return what sends the blocks, and what reads *body*."""
+        text = body if isinstance(body, str) else b""
+        template, find_targets, parameters = self._prepare(code, uri, text, arguments)
+        reader = BodyReader(template.payload if isinstance(body, str) else body)
+        template.payload = b""
+        return Conversation(self._endpoint, template, find_targets, parameters), reader
+
+    def _prepare(
+        self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
+    ) -> tuple[Request, FindTargets, TransmissionParameters | None]:
+        confirmable, parameters, remote, options = split_arguments(arguments)
+        template = Request(code, payload, type=CON if confirmable else NON, options=options)
+
+        async def find_targets() -> Sequence[Request]:
+            targets = await self._finder.find(uri, remote)
+            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+
+        return template, find_targets, parameters
 
 
 _SINGLE_URI_OPTIONS = frozenset({3, 7})

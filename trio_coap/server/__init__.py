@@ -1,8 +1,21 @@
 """Serving requests: handlers, sites, and the task that runs them."""
 
+from trio_coap.server.blockwise import BlockPolicy, block_policy
 from trio_coap.server.dispatcher import Handler
-from trio_coap.server.results import HandlerResult
+from trio_coap.server.limits import BlockLimits
+from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve
 from trio_coap.server.site import Resource, Site
 
-__all__ = ["Handler", "HandlerResult", "Resource", "Server", "Site", "serve"]
+__all__ = [
+    "BlockLimits",
+    "BlockPolicy",
+    "Handler",
+    "HandlerResult",
+    "Resource",
+    "Server",
+    "Site",
+    "StreamedBody",
+    "block_policy",
+    "serve",
+]

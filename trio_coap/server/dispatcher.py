@@ -19,8 +19,8 @@ Rule: whatever a handler does, the server goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import final
+from collections.abc import Awaitable, Callable
+from typing import Protocol, final, runtime_checkable
 
 import trio
 
@@ -42,12 +42,21 @@ from trio_coap.wire.response_errors import (
 
 _logger = logging.getLogger(__name__)
 
+
+@runtime_checkable
+class _Closable(Protocol):
+    """A coroutine, or something like it."""
+
+    def close(self) -> None:
+        """Have it never run."""
+
+
 Handler = Callable[[Request], "HandlerResult | Awaitable[HandlerResult]"]
 """Answers requests: a plain function, which must not block, or an ``async def``."""
 
-UNDERSTOOD_OPTIONS = frozenset({1, 3, 5, 7, 11, 15, 17, 35, 39})
+UNDERSTOOD_OPTIONS = frozenset({1, 3, 5, 7, 11, 15, 17, 23, 27, 35, 39})
 """The critical options that are processed here or left to handlers: If-Match, Uri-Host, If-None-Match, Uri-Port,
-Uri-Path, Uri-Query and Accept; Proxy-Uri and Proxy-Scheme have an answer of their own."""
+Uri-Path, Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own."""
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -105,7 +114,7 @@ class Dispatcher:
 
     def _start(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
         if self.running >= self._max_running_handlers:
-            if isinstance(awaitable, Coroutine):
+            if isinstance(awaitable, _Closable):
                 awaitable.close()
             self._endpoint.counters.turned_away["max_running_handlers"] += 1
             raise ServiceUnavailable("too many requests at a time", max_age=RETRY_AFTER)

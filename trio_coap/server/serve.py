@@ -9,7 +9,9 @@ import trio
 
 from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.messaging.statistics import EndpointStatistics
+from trio_coap.server.blockwise import BlockwiseHandler
 from trio_coap.server.dispatcher import Dispatcher, Handler
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 
@@ -28,6 +30,9 @@ class Server:
     dispatcher: Dispatcher
     """What passes requests to the handler."""
 
+    blockwise: BlockwiseHandler
+    """What puts blocks together and cuts bodies into blocks for the handler."""
+
     @property
     def uri(self) -> str:
         """The base URI of the server, with the port that it got."""
@@ -45,6 +50,7 @@ async def serve(
     *,
     endpoint: DrivenEndpoint | None = None,
     max_running_handlers: int = MAX_RUNNING_HANDLERS,
+    block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     **arguments: Unpack[EndpointArguments],
 ) -> None:
@@ -65,6 +71,7 @@ async def serve(
       endpoint: a running endpoint to serve on, which is not closed at the end; by default the server opens one of
         its own.
       max_running_handlers: how many ``async def`` handlers may run at a time; above it clients get 5.03.
+      block_limits: how large the bodies of requests may be, and how much of block-wise transfers is remembered.
       task_status: ``nursery.start(serve, ...)`` returns the :class:`Server` when it listens.
       arguments: what else the server's own endpoint is to be; see :class:`EndpointArguments`.
 
@@ -81,12 +88,14 @@ async def serve(
             raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
         try:
             async with trio.open_nursery() as nursery:
-                dispatcher = Dispatcher(handler, used, nursery, max_running_handlers)
+                blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
+                dispatcher = Dispatcher(blockwise, used, nursery, max_running_handlers)
                 used.request_listener = dispatcher
                 try:
-                    task_status.started(Server(used, dispatcher))
+                    task_status.started(Server(used, dispatcher, blockwise))
                     await trio.sleep_forever()
                 finally:
                     used.request_listener = None
+                    await blockwise.close()
         except BaseExceptionGroup as group:
             raise_single(group)

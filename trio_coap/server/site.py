@@ -86,6 +86,10 @@ class Resource:
         """Make *handler* answer iPATCH; doing it twice is the same as once (:rfc:`8132`)."""
         return self.method(Code.IPATCH)(handler)
 
+    def find_handler(self, code: Code) -> ResourceHandler | None:
+        """Return the handler for the method *code*, or None."""
+        return self._handlers.get(code)
+
     def handle(self, request: Request, parameters: dict[str, Any]) -> Result:
         """Answer *request*.
 
@@ -201,6 +205,11 @@ class Site:
             raise NotFound("there is nothing at /" + "/".join(request.options.uri_path))
         resource, parameters = found
         return resource.handle(request, parameters)
+
+    def find_handler(self, request: Request) -> ResourceHandler | None:
+        """Return the handler that answers *request*, or None if there is none."""
+        found = _find(self._root, request.options.uri_path, 0, {})
+        return None if found is None else found[0].find_handler(request.code)
 
 
 def _split(path: str) -> list[str]:
