@@ -101,19 +101,20 @@ class Upload:
         start = 0
         while True:
             payload, is_more = await self._body.read_block(start, self._size)
+            self._progress.to_send = self._body.size
             response = await self._send_block(start, payload, is_more, tag)
             block = response.options.block1
             if block is not None and block.size_exponent == 7:
                 raise BlockTransferError("the server answered with the reserved block size 7", response)
             if await self._must_restart(response, block, start):
                 raise _RestartNeeded
-            self._progress.to_send = self._body.size
             if not response.code.is_success:
                 return response
             if not is_more:
                 if response.code == Code.CONTINUE:
                     raise BlockTransferError("the server wants more of a body that it has whole", response)
                 self._progress.sent = start + len(payload)
+                self._progress.to_send = self._body.size
                 return response
             if block is None or block.number != start // self._size:
                 seen = "no block" if block is None else f"block {block.number}"
@@ -247,9 +248,11 @@ class Download:
                 return self.response
             body += self.payload
             self._check_limit(len(body), max_body)
-        if self.offset == 0:
-            return self.response
-        return self.response.replace(payload=bytes(body), block2=None)
+        response = self.response
+        if response.code.is_success and (response.options.block1 is not None or response.options.block2 is not None):
+            # What is whole is no block any more.
+            return response.replace(payload=bytes(body), block1=None, block2=None)
+        return response
 
     def _check_limit(self, octets: int, max_body: int) -> None:
         if max(octets, self.response.options.size2 or 0) > max_body:

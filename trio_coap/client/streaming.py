@@ -7,7 +7,9 @@ representation changes meanwhile, that is an error.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import final
+from typing import Self, final
+
+import trio
 
 from trio_coap.client.blockwise import Download
 from trio_coap.client.transfer import Progress
@@ -45,7 +47,7 @@ class StreamedResponse:
         """The options of the response with the first block."""
         return self.head.options
 
-    def raise_for_code(self) -> StreamedResponse:
+    def raise_for_code(self) -> Self:
         """Return this response if it is a success; see :meth:`Response.raise_for_code`.
 
         Raises:
@@ -66,16 +68,26 @@ class StreamedResponse:
           CoapError: see :meth:`RequestHandle.receive`.
         """
         if not self._is_first_given:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._is_first_given = True
             if self._download.payload:
                 return self._download.payload
         if self._download.is_complete:
+            await trio.lowlevel.checkpoint()
             return b""
         if not await self._download.advance():
             self._download.response.raise_for_code()
         return self._download.payload
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncIterator[bytes]:
         """Iterate over what is left of the body, block by block; see :meth:`receive_some`."""
-        while chunk := await self.receive_some():
-            yield chunk
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.receive_some()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk

@@ -143,10 +143,9 @@ class Conversation:
         async def find_targets() -> Sequence[Request]:
             if self._targets is None:
                 self._targets = await self._find_targets()
-            return [
-                target.replace(payload=payload, options=target.options.without(*without) + options)
-                for target in self._targets
-            ]
+                if not payload and not options and not without:
+                    return self._targets
+            return [_again(target, payload, target.options.without(*without) + options) for target in self._targets]
 
         async with RequestHandle(self._endpoint, find_targets, self._parameters) as handle:
             response = await handle.receive()
@@ -154,3 +153,11 @@ class Conversation:
             answered = handle.request.destination_endpoint
             self._targets = [target for target in self._targets if target.destination_endpoint == answered]
         return response
+
+
+def _again(target: Request, payload: bytes, options: Options) -> Request:
+    """Return a request like *target*, which may have been sent, to be sent as another message."""
+    request = target.replace(payload=payload, options=options)
+    request.message_id = None
+    request.token = b""
+    return request

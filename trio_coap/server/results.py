@@ -61,12 +61,18 @@ _SUCCESS = {
 """The codes of success by method; 2.04 for those that are not here."""
 
 
+_WHOLE = (Response, bytes, str, tuple)
+"""What most handlers return; to find out whether something is a file takes longer."""
+
+
 def to_result(result: HandlerResult, request: Request) -> Response | StreamedBody:
     """Return the response, or the streamed body, that *result* stands for.
 
     Raises:
       TypeError: if a handler may not return such a thing.
     """
+    if result is None or isinstance(result, _WHOLE):
+        return to_response(result, request)
     if isinstance(result, StreamedBody):
         return result
     if isinstance(result, (BinaryFile, Iterator, AsyncIterable)):
