@@ -358,3 +358,9 @@ async def test_a_stream_that_cannot_be_read_twice_is_not_sent_twice(scene: Scene
     assert isinstance(outcome, Response)
     assert outcome.code is Code.REQUEST_ENTITY_INCOMPLETE
     assert len(requests) == 2
+
+
+async def test_a_stream_is_not_of_one_block(scene: Scene) -> None:
+    with pytest.raises(LocalProtocolError, match="whole body"):
+        async with scene.client.stream(Code.GET, scene.uri, block2=Block(1)):
+            raise AssertionError

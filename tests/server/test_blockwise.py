@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 import pytest
@@ -424,3 +426,49 @@ async def test_a_stream_is_closed_with_its_last_block(
         await ask()
         assert (await ask(block2=Block(48))).options.block2 == Block(48)
         assert state.closed == 1
+
+
+async def test_a_stream_that_fails_is_an_error_of_ours(opened: Open, autojump_clock: MockClock) -> None:
+    calls: list[Request] = []
+
+    async def handler(request: Request) -> AsyncIterator[bytes]:
+        calls.append(request)
+        raise OSError("no disk")
+        yield b""
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        for _ in range(2):
+            await ask.put(0, True, A)
+            assert (await ask.put(1, False, B)).code is Code.INTERNAL_SERVER_ERROR
+    assert [call.payload for call in calls] == [A + B, A + B]
+
+
+async def test_a_stream_is_closed_when_the_server_has_no_room_to_run_it(
+    coap_network: VirtualNetwork, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    files = []
+
+    async def wait() -> None:
+        await trio.sleep(10)
+
+    def handler(request: Request) -> BinaryIO | Awaitable[None]:
+        if request.payload:
+            return wait()
+        files.append((tmp_path / "body").open("w+b"))
+        return files[-1]
+
+    async with open_stage(handler, coap_network, max_running_handlers=1) as stage:
+        stage.send(make_request(payload=b"wait", message_id=1000))
+        assert (await Asking(stage)()).code is Code.SERVICE_UNAVAILABLE
+    assert files[0].closed
+
+
+async def test_two_bodies_at_a_time_of_a_stream_that_is_dropped(opened: Open, autojump_clock: MockClock) -> None:
+    streams = Streams()
+    async with opened(streams.asynchronous, max_bodies_per_remote=1) as stage:
+        ask = Asking(stage)
+        await ask(uri_query=["a"])
+        await ask(uri_query=["b"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert (streams.made, streams.closed) == (2, 1)

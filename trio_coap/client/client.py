@@ -24,6 +24,7 @@ from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import Options
 
@@ -108,8 +109,7 @@ class Client:
         """
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         conversation, reader = self._converse(code, uri, payload, rest)
-        options = conversation.template.options
-        if options.block1 is not None or options.block2 is not None:
+        if _names_a_block(conversation.template):
             # Who names a block gets that block.
             return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
         upload = Upload(conversation, reader, self._tags, progress, block_size)
@@ -163,6 +163,8 @@ class Client:
         """
         block_size, _, progress, rest = split_transfer_arguments(arguments)
         conversation, reader = self._converse(code, uri, body, rest)
+        if _names_a_block(conversation.template):
+            raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
         yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
 
@@ -203,6 +205,10 @@ class Client:
             return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
         return template, find_targets, parameters
+
+
+def _names_a_block(template: Request) -> bool:
+    return template.options.block1 is not None or template.options.block2 is not None
 
 
 _SINGLE_URI_OPTIONS = frozenset({3, 7})

@@ -128,6 +128,7 @@ class Assembler:
             raise too_large(max_body)
         key = transfer_key(request)
         if block.number == 0 and not block.more:
+            self._bodies.discard(key)
             return request
         body = self._start(key, request, now) if block.number == 0 else self._bodies.get(key, now)
         if body is None or block.start != len(body.octets):

@@ -48,7 +48,7 @@ _CONTENT_FORMAT = 12
 _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
-"""How long a server that ends waits for the streams that it closes."""
+"""How long a stream may take to close."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -148,9 +148,9 @@ class BlockwiseHandler:
 
     async def close(self) -> None:
         """Close the streams that are not read to their end."""
-        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+        async with trio.open_nursery() as nursery:
             for representation in self.representations.values():
-                await _close(representation)
+                nursery.start_soon(_close, representation)
 
     # Requests.
 
@@ -173,12 +173,13 @@ class BlockwiseHandler:
         if whole.options.block1 is not None:
             whole = whole.replace(block1=None)
         try:
-            result = self._handler(whole)
-            if isinstance(result, Awaitable):
-                return _Later(self._run_on(result, request, whole), result)
-            complete = to_result(result, whole)
-        except ResponseError as exc:
-            complete = _response_of(exc)
+            try:
+                result = self._handler(whole)
+                if isinstance(result, Awaitable):
+                    return _Later(self._run_on(result, request, whole), result)
+                complete = to_result(result, whole)
+            except ResponseError as exc:
+                complete = _response_of(exc)
         except BaseException:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
@@ -193,16 +194,17 @@ class BlockwiseHandler:
         """Wait for the handler, and for the first block of a stream."""
         self.assembler.handling(request, self._endpoint.clock())
         try:
-            complete = result if isinstance(result, StreamedBody) else to_result(await result, whole)
-        except ResponseError as exc:
-            complete = _response_of(exc)
+            try:
+                complete = result if isinstance(result, StreamedBody) else to_result(await result, whole)
+                if isinstance(complete, StreamedBody):
+                    representation = represent_stream(complete, whole, self._endpoint.rng.randbytes(8))
+                    return await self._read_block(representation, request, whole, is_remembered=False)
+            except ResponseError as exc:
+                complete = _response_of(exc)
+            return self._respond(complete, request, whole)
         except BaseException:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
-        if isinstance(complete, StreamedBody):
-            representation = represent_stream(complete, whole, self._endpoint.rng.randbytes(8))
-            return await self._read_block(representation, request, whole, is_remembered=False)
-        return self._respond(complete, request, whole)
 
     def _answer_later_block(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
         representation = self.representations.get(_key(request), self._endpoint.clock())
@@ -259,8 +261,7 @@ class BlockwiseHandler:
             return to_response(await again if isinstance(again, Awaitable) else again, whole)
         finally:
             if not is_kept:
-                with trio.CancelScope(shield=True):
-                    await _close(representation)
+                await _close(representation)
         return self._complete(block, request)
 
     def _complete(self, block: Response, request: Request) -> Response:
@@ -323,6 +324,7 @@ def _response_of(error: ResponseError) -> Response:
 
 async def _close(representation: Representation) -> None:
     try:
-        await representation.close()
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await representation.close()
     except Exception:
         _logger.exception("closing the source of a response failed")
