@@ -18,6 +18,7 @@ from tests.client.test_cancellation import cancel_at_every_await
 from trio_coap import (
     BlockLimits,
     Code,
+    LocalProtocolError,
     Progress,
     Request,
     Response,
@@ -236,6 +237,18 @@ async def test_a_body_reader_goes_back_only_in_files() -> None:
     file = BodyReader(io.BytesIO(bytes(5000)))
     await file.read_block(4096, 1024)
     assert (await file.read_block(0, 16), file.size) == ((bytes(16), True), 5000)
+
+
+async def test_what_a_body_may_come_from() -> None:
+    assert await BodyReader("grün").read_block(0, 16) == ("grün".encode(), False)
+    assert await BodyReader(memoryview(b"abc")).read_block(2, 16) == (b"c", False)
+    with pytest.raises(LocalProtocolError, match="not 5"):
+        BodyReader(5)  # type: ignore[arg-type]
+    reader = BodyReader(pieces(2))
+    await reader.read_block(0, 16)
+    await reader.close()
+    with pytest.raises(BodyConsumed, match="was closed"):
+        await reader.read_block(1024, 1024)
 
 
 async def test_a_source_that_failed_stays_failed() -> None:

@@ -22,6 +22,7 @@ from trio_coap import (
     Code,
     Conflict,
     Handler,
+    LocalProtocolError,
     Request,
     Response,
     Site,
@@ -472,3 +473,11 @@ async def test_two_bodies_at_a_time_of_a_stream_that_is_dropped(opened: Open, au
         await ask(uri_query=["b"])
         await trio.testing.wait_all_tasks_blocked()
         assert (streams.made, streams.closed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_body": 0}, {"max_bodies": -1}, {"max_block_size": 100}, {"max_block_size": 2048}]
+)
+def test_limits_that_make_no_sense(limits: dict[str, int]) -> None:
+    with pytest.raises(LocalProtocolError, match=r"is at least 1|a block has"):
+        BlockLimits(**limits)

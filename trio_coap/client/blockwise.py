@@ -77,6 +77,7 @@ class Upload:
         self._size = block_size or MAX_BLOCK_SIZE
         self._early = Options(block2=Block.of(0, False, block_size)) if block_size else _NO_OPTIONS
         self._has_own_tag = bool(conversation.template.options.request_tag)
+        self._tag: int | None = None
         self._may_restart = True
         self._is_in_blocks = False
         self.repeated_payload = b""
@@ -88,21 +89,22 @@ class Upload:
     async def run(self) -> Response:
         """Send the body, and return the final response."""
         while True:
-            tag = self._tags.take()
+            self._tag = None
             self.options = _NO_OPTIONS
             try:
-                response = await self._send_all(tag)
+                response = await self._send_all()
             except _RestartNeeded:
                 continue
-            self._tags.release(tag)
+            if self._tag is not None:
+                self._tags.release(self._tag)
             return response
 
-    async def _send_all(self, tag: int) -> Response:
+    async def _send_all(self) -> Response:
         start = 0
         while True:
             payload, is_more = await self._body.read_block(start, self._size)
             self._progress.to_send = self._body.size
-            response = await self._send_block(start, payload, is_more, tag)
+            response = await self._send_block(start, payload, is_more)
             block = response.options.block1
             if block is not None and block.size_exponent == 7:
                 raise BlockTransferError("the server answered with the reserved block size 7", response)
@@ -126,11 +128,12 @@ class Upload:
             self._progress.sent = start
             self._size = min(self._size, block.size)
 
-    async def _send_block(self, start: int, payload: bytes, is_more: bool, tag: int) -> Response:
+    async def _send_block(self, start: int, payload: bytes, is_more: bool) -> Response:
         options = _NO_OPTIONS if is_more else self._early
         if start or is_more or self._is_in_blocks:
             if is_more and not start and not self._has_own_tag:
-                self.options = Options(request_tag=[self._tags.encode(tag)])
+                self._tag = self._tags.take()
+                self.options = Options(request_tag=[self._tags.encode(self._tag)])
             size1 = self._body.size if is_more and not start else None
             options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
         elif self._conversation.template.code == Code.FETCH:
