@@ -170,3 +170,9 @@ async def test_two_clients_can_use_one_endpoint(autojump_clock: MockClock) -> No
 async def test_options_of_the_uri_come_before_those_of_the_caller(scene: Scene, autojump_clock: MockClock) -> None:
     async with scene.client.request(Code.GET, f"{scene.peer.uri}/a?b", options=Options(uri_path=("c",))) as handle:
         assert handle.request.options.uri_path == ("a", "c")
+
+
+async def test_a_name_without_an_address_is_a_name_that_does_not_resolve(use_resolver: Any) -> None:
+    use_resolver()
+    with pytest.raises(socket.gaierror, match="knows no address of nowhere"):
+        await TargetFinder().find("coap://nowhere/")

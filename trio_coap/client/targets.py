@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import final
 
@@ -71,9 +72,11 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         endpoints: Sequence[Endpoint] = (Endpoint(host=uri.host, port=uri.port),)
     else:
         endpoints = await Endpoint.resolve(uri.host, uri.port)
+        if not endpoints:
+            raise socket.gaierror(socket.EAI_NONAME, f"the resolver knows no address of {uri.host}")
     # Without a zone the kernel would pick some interface or other.
     usable = [endpoint for endpoint in endpoints if not endpoint.is_link_local or endpoint.scope_id]
-    if endpoints and not usable:
+    if not usable:
         literal = endpoints[0].sockaddr[0]
         raise LocalProtocolError(f"{literal} is link-local; say on which interface: coap://[{literal}%25eth0]/")
     return usable

@@ -72,7 +72,7 @@ async def serve(
       OSError: if the address is not to be had.
       LocalProtocolError: if *endpoint* is given, and something about another one.
       trio.BusyResourceError: if somebody serves on *endpoint* already.
-      trio.ClosedResourceError: if *endpoint* has been closed.
+      trio.ClosedResourceError: if *endpoint* has been closed, or is closed meanwhile.
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
         if used.is_closed:
@@ -85,8 +85,10 @@ async def serve(
                 used.request_listener = dispatcher
                 try:
                     task_status.started(Server(used, dispatcher))
-                    await trio.sleep_forever()
+                    await used.wait_closed()
                 finally:
                     used.request_listener = None
+                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
+        raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")

@@ -131,6 +131,8 @@ class Message:
             _check_numbers(message_id or 0, token)
         if isinstance(payload, str):
             payload, options = _encode_payload(code, payload, options)
+        elif not isinstance(payload, bytes):
+            payload = _to_octets(payload)
         self.code = code
         self.payload = payload
         self.options = options
@@ -176,7 +178,7 @@ class Message:
         if isinstance(payload, str):
             copy.payload, copy.options = _encode_payload(copy.code, payload, copy.options)
         elif payload is not None:
-            copy.payload = payload
+            copy.payload = _to_octets(payload)
         return copy
 
     def encode(self) -> bytes:
@@ -307,6 +309,12 @@ def _check_numbers(message_id: int, token: bytes) -> None:
         raise LocalProtocolError(f"a token has at most {MAX_TOKEN_LENGTH} octets, not {len(token)}")
     if not 0 <= message_id <= MAX_MESSAGE_ID:
         raise LocalProtocolError(f"a message ID is 0 to {MAX_MESSAGE_ID}, not {message_id}")
+
+
+def _to_octets(payload: object) -> bytes:
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise LocalProtocolError(f"a payload is octets or a text, not {payload!r}")
 
 
 def _encode_payload(code: Code, text: str, options: Options) -> tuple[bytes, Options]:

@@ -131,6 +131,8 @@ class SocketEndpoint(DrivenEndpoint):
         """
         previous = self._socket
         self.bound_socket = sock
+        if previous is not None and previous is not sock:
+            trio.lowlevel.notify_closing(previous)  # The receive task goes on with the new one.
         return previous
 
     def _close_transport(self) -> None:
@@ -181,13 +183,13 @@ class SocketEndpoint(DrivenEndpoint):
             return data, self._source(sockaddr)
 
     async def _receive_task(self) -> None:
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._require_socket())
-                while self._receive_batch():
-                    await trio.lowlevel.checkpoint()
-        except trio.ClosedResourceError:
-            return
+        while (sock := self._socket) is not None:
+            try:
+                await trio.lowlevel.wait_readable(sock)
+            except trio.ClosedResourceError:
+                continue  # The endpoint has another socket now, or none.
+            while self._receive_batch():
+                await trio.lowlevel.checkpoint()
 
     def _receive_batch(self) -> bool:
         """Read and deliver at most BATCH datagrams; False when there are no more."""
