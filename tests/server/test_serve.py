@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.client.support import open_peer
-from tests.server.stage import make_request, open_stage
+from tests.server.stage import Stage, make_request, open_stage
 from trio_coap import (
     Client,
     Code,
@@ -159,15 +159,21 @@ async def test_a_handler_that_outlives_its_endpoint_sends_nothing(
         finished.append(request)
         return "too late"
 
-    with pytest.raises(ExceptionGroup) as caught:
+    stages: list[tuple[Stage, int]] = []
+
+    async def close_while_it_runs() -> None:
         async with open_stage(handler, coap_network) as stage:
             stage.send(make_request())
             await trio.sleep(1)
             stage.endpoint.close()
-            sent = stage.endpoint.statistics().tx_messages
+            stages.append((stage, stage.endpoint.statistics().tx_messages))
             await trio.sleep(10)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await close_while_it_runs()
     assert caught.group_contains(trio.ClosedResourceError, match="closed while it was served on")
     assert len(finished) == 1
+    ((stage, sent),) = stages
     assert stage.endpoint.statistics().tx_messages == sent
 
 
