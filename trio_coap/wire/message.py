@@ -30,6 +30,10 @@ MAX_MESSAGE_ID = 0xFFFF
 
 PAYLOAD_MARKER = 0xFF
 
+MAX_OPTIONS = 256
+"""Options in a message: a datagram could hold 65,000 empty ones, and would cost as much time as thousands of others.
+The longest path that fits into the 1152 octets of :rfc:`7252` section 4.6 with segments of four octets has fewer."""
+
 MAX_REMEMBERED_OPTIONS = 1024
 MAX_REMEMBERED_LENGTH = 64
 """A client asks for the same few things again and again: so many sequences of options, of so many octets at most, are
@@ -294,6 +298,8 @@ def encode_message(
     _check_numbers(message_id, token)
     if _CLASS_OF_CODE[code] is None:
         raise LocalProtocolError(f"code {code} is of a class that is reserved over datagrams (RFC 7252 section 12.1)")
+    if len(options) > MAX_OPTIONS:
+        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
     header = _HEADER.pack(0x40 | type << 4 | len(token), code, message_id)
     if code == 0:
         if token or payload or options:
@@ -419,6 +425,8 @@ def _decode_items(data: bytes, offset: int, size: int) -> tuple[tuple[tuple[int,
         end = offset + length
         if end > size:
             raise _Fault("an option is cut off", "3.1", started_at)
+        if len(items) == MAX_OPTIONS:
+            raise _Fault(f"there are more than {MAX_OPTIONS} options", "4.2", started_at)
         items.append((number, data[offset:end]))
         offset = end
     return tuple(items), size

@@ -23,13 +23,16 @@ from trio_coap.wire.definitions import (
     find_definition,
     is_critical,
 )
-from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.errors import LocalProtocolError, shorten
 
 OptionInput = OptionValue | Block | Sequence[OptionValue | Block] | None
 """What may be given for an option by keyword: a value, several for a repeatable one, None for none."""
 
 OptionName = int | str | OptionDefinition
 """How an option may be named: by number, by name or by its definition."""
+
+MAX_SHOWN = 32
+"""Options in a ``repr``, which may end up in a log: a datagram holds thousands, and no honest message so many."""
 
 T = TypeVar("T")
 
@@ -281,16 +284,20 @@ class Options:
         return f"Options({', '.join(self._describe())})"
 
     def _describe(self) -> Iterator[str]:
-        for number in dict(self._items):
-            found = [value for each, value in self._items if each == number]
+        by_number: dict[int, list[bytes]] = {}
+        for number, value in self._items[:MAX_SHOWN]:
+            by_number.setdefault(number, []).append(value)
+        for number, found in by_number.items():
             definition = DEFINITIONS.get(number)
             if definition is None or any(definition.fault_of(value) for value in found):
-                yield from [f"{number}={value!r}" for value in found]
+                yield from [f"{number}={shorten(value)}" for value in found]
                 continue
             is_flag = definition.format is OptionFormat.EMPTY
             values = [True if is_flag else definition.decode(value) for value in found]
             shown = tuple(values) if definition.is_repeatable else values[0] if len(values) == 1 else values
             yield f"{definition.name.lower().replace('-', '_')}={shown!r}"
+        if len(self._items) > MAX_SHOWN:
+            yield f"and {len(self._items) - MAX_SHOWN} more"
 
 
 RESERVED_KEYWORDS.update(dir(Options))
@@ -322,14 +329,14 @@ def _append(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value:
 
 def _count(items: tuple[tuple[int, bytes], ...]) -> dict[int, tuple[bytes, ...]]:
     """Return the occurrences that count, by number (sections 5.4.3 and 5.4.5)."""
-    index: dict[int, tuple[bytes, ...]] = {}
+    counted: dict[int, list[bytes]] = {}
     previous = -1
     for number, value in items:
         definition = DEFINITIONS.get(number)
         if definition is None or _fault_of(definition, value, number == previous) is None:
-            index[number] = (*index.get(number, ()), value)
+            counted.setdefault(number, []).append(value)
         previous = number
-    return index
+    return {number: tuple(values) for number, values in counted.items()}
 
 
 def _find_critical_problem(items: tuple[tuple[int, bytes], ...], understood: Collection[int]) -> OptionProblem | None:
