@@ -17,12 +17,13 @@ from tests.wire.strategies import (
     numbers,
 )
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
+from trio_coap.wire.encoding import MAX_OPTIONS
 from trio_coap.wire.errors import (
     LocalProtocolError,
     MessageFormatError,
     RemoteProtocolError,
 )
-from trio_coap.wire.message import MAX_OPTIONS, MAX_TOKEN_LENGTH, Message, Request, Response
+from trio_coap.wire.message import MAX_TOKEN_LENGTH, Message, Request, Response
 from trio_coap.wire.options import Options
 
 
