@@ -219,6 +219,69 @@ def test_too_many_pending_messages_are_refused() -> None:
     assert engine.statistics().sent == 3
 
 
+# A time of one's own
+
+
+def test_a_pending_message_that_gets_a_time_goes_out_then() -> None:
+    engine = make_engine(parameters=TransmissionParameters(nstart=2))
+    first, second, third = (engine.send(get(), PEER) for _ in range(3))
+    engine.now = 1.0
+    third.time_due = 5.0
+    assert (third.activated_at, third.state) == (1.0, SentState.PENDING)
+    acknowledge(engine, first)
+    acknowledge(engine, second)
+    assert third.transmissions == 0
+    engine.run_until(5)
+    assert third.state is SentState.UNACKNOWLEDGED
+    assert third.activated_at == 5
+
+
+def test_without_a_slot_it_is_pending_again() -> None:
+    engine = make_engine()
+    first, second, third = (engine.send(get(), PEER) for _ in range(3))
+    second.time_due = 1.0
+    engine.process_due(1.0)
+    assert second.time_due is second.activated_at is None
+    assert list(engine.state_of(PEER).sent_cache.pending()) == [third, second]
+    for entry in (first, third):
+        acknowledge(engine, entry)
+    assert second.state is SentState.UNACKNOWLEDGED
+
+
+def test_what_waits_for_a_message_id_may_get_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MESSAGE_IDS", 4)
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=math.inf))
+    for _ in range(4):
+        engine.send(get(type=NON), PEER)
+    engine.take()
+    waiting = engine.send(get(), PEER)
+    waiting.time_due = 100.0
+    assert engine.state_of(PEER).sent_cache.all_entries()[-1] is waiting
+    engine.run_until(144)
+    assert waiting.message_id is waiting.time_due is None
+    engine.run_until(145)
+    assert engine.take() == [waiting.message]
+
+
+def test_a_message_with_a_time_can_be_taken_back() -> None:
+    engine = make_engine()
+    _, second = engine.send(get(), PEER), engine.send(get(), PEER)
+    second.time_due = 5.0
+    second.complete(1.0)
+    assert second.cache is None
+    assert engine.state_of(PEER).outstanding == 1
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_time_does_not_outrun_the_probing_rate(which: int) -> None:
+    engine = make_engine()
+    probe(engine)
+    held = [probe(engine) for _ in range(2)]
+    held[which].time_due = 5.0
+    engine.run_until(1000)
+    assert times(engine) == [0, 20, 40]
+
+
 # PROBING_RATE
 
 
@@ -264,6 +327,8 @@ def test_a_held_message_is_in_the_queue_and_not_in_the_pending_fifo() -> None:
     assert state.pending == 3
     assert held[0].state is SentState.PENDING
     assert held[0].activated_at is None
+    assert len(engine.queue) == 2
+    assert [entry.time_due for entry in held[1:]] == [None, None]
 
 
 def test_held_messages_go_in_the_order_in_which_they_were_given() -> None:

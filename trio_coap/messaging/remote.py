@@ -8,7 +8,6 @@ none is free, messages wait in the pending FIFO too.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, final
 
@@ -71,10 +70,10 @@ class RemoteEndpointState:
         self.local = local
         queue, parameters = local.queue, local.parameters
         self.sent_cache: MessageCache[SentMessageCacheEntry] = MessageCache(
-            endpoint, True, queue=queue, parameters=parameters
+            endpoint, True, queue=queue, parameters=parameters, clock=local.clock
         )
         self.rcvd_cache: MessageCache[RcvdMessageCacheEntry] = MessageCache(
-            endpoint, False, queue=queue, parameters=parameters
+            endpoint, False, queue=queue, parameters=parameters, clock=local.clock
         )
         self.last_heard_at: float | None = None
         self.rx_messages = 0
@@ -168,8 +167,8 @@ class RemoteEndpointState:
         if not self._held and self._allowed_at(entry.parameters) <= now:
             entry.transmit(now)
             return
-        # Its time is known when it is the first that is held: until then nothing is due.
-        entry.time_due = math.inf
+        # Its time is known when it is the first that is held: until then nothing is due, and it is not in the queue.
+        self.sent_cache._suspend(entry, is_pending=False)
         self._held[entry] = None
         self.release_held(now)
 
@@ -179,10 +178,19 @@ class RemoteEndpointState:
             entry = next(iter(self._held))
             allowed_at = self._allowed_at(entry.parameters)
             if allowed_at > now:
-                entry.time_due = allowed_at
+                self.sent_cache._reposition(entry, allowed_at)
                 return
             del self._held[entry]
             entry.transmit(now)
+
+    def start_late(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """Send a message that waits until now; if it may not go yet, it goes back to where it waits."""
+        if entry in self._held:
+            self.release_held(now)
+            if entry in self._held and next(iter(self._held)) is not entry:
+                self.sent_cache._suspend(entry, is_pending=False)
+        elif not self._number(entry) or not self._start(entry, now):
+            self.sent_cache._suspend(entry)
 
     def release(self, now: float) -> None:
         """Send what waits in the pending FIFO, as far as there are NSTART slots and message IDs."""
@@ -193,9 +201,7 @@ class RemoteEndpointState:
         try:
             while pending:
                 entry = next(iter(pending))
-                if entry.message_id is None and not self._number(entry):
-                    break
-                if not self._start(entry, now):
+                if not self._number(entry) or not self._start(entry, now):
                     break
         finally:
             self._is_releasing = False
@@ -299,6 +305,9 @@ class RemoteEndpointState:
         return True
 
     def _number(self, entry: SentMessageCacheEntry) -> bool:
+        """See to it that *entry* has a message ID; False if none is free."""
+        if entry.message_id is not None:
+            return True
         if len(self.sent_cache.keys()) >= MESSAGE_IDS:
             return False
         message_id = self.next_message_id()

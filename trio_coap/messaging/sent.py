@@ -4,7 +4,8 @@
 state                   what is due                                 and then
 ======================  ==========================================  =======================================
 ``PENDING``             nothing (NSTART, no message ID), or the     first transmission: ``UNACKNOWLEDGED``,
-                        first transmission (PROBING_RATE)           a NON ``COMPLETED``
+                        first transmission (PROBING_RATE, or        a NON ``COMPLETED``; pending again without
+                        ``time_due`` was assigned)                  an NSTART slot
 ``UNACKNOWLEDGED``      the next retransmission                     the same, after the last ``FINAL_WAIT``
 ``FINAL_WAIT``          giving up, MAX_TRANSMIT_WAIT after the      ``COMPLETED``
                         first transmission
@@ -218,9 +219,10 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.listener = None
         if self.cache is None:
             return
-        if self.activated_at is None:
+        if self.transmissions == 0:
             self._remote.withdraw(self, now)
         elif self.state is not SentState.COMPLETED:
+            assert self.activated_at is not None
             self.state = SentState.COMPLETED
             self._remote.outstanding -= 1
             self.time_due = self._expires(self.activated_at)
@@ -251,7 +253,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             self.fail(error, now)
 
     def _start_late(self, now: float) -> None:
-        self._remote.release_held(now)
+        self._remote.start_late(self, now)
 
     def _give_up(self, now: float) -> None:
         listener = self.listener
