@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import pytest
@@ -20,10 +21,13 @@ from tests.messaging.engine import (
     make_engine,
 )
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, Limits
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.errors import MessageFormatError
-from trio_coap.wire.message import Message, Response
+from trio_coap.wire.message import Message, Request, Response
 
 RESET = Message(type=RST, message_id=0x1234)
 MALFORMED = bytes.fromhex("40011234ff")
@@ -70,11 +74,11 @@ def test_other_malformed_messages_meet_silence(first: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x40\x01\x12", b"\x80\x01\x12\x34", b"\x00\x01\x12\x34"])
-def test_another_version_and_what_is_too_short_meet_silence(data: bytes) -> None:
+def test_another_version_and_what_is_too_short_are_ignored(data: bytes) -> None:
     engine = make_engine()
-    with pytest.raises(MessageFormatError):
-        engine.datagram_received(data, PEER, 0.0)
+    assert engine.datagram_received(data, PEER, 0.0) is None
     assert not engine.outbox
+    assert sum(rejected(engine).values()) == 1
 
 
 @pytest.mark.parametrize("token_length", range(9, 16))
@@ -291,6 +295,83 @@ def test_a_piggybacked_response_with_another_token_is_ignored() -> None:
     assert engine.hear(response(ACK, token=b"\x21"), PEER) is None
     assert not fate.acknowledged
     assert not waiter.responses
+
+
+def test_a_response_in_the_acknowledgement_of_a_response_is_ignored() -> None:
+    engine, server = serving(answers=False)
+    engine.hear(get(message_id=1), PEER)
+    engine.run_until(0.2)
+    fate = Fate()
+    sent = server.entries[0].respond(Response(Code.CONTENT), 0.2, listener=fate)
+    waiter = engine.tokens[PEER, b"\x20"] = Waiter()
+    assert sent is not None
+    assert sent.message_id is not None
+    assert engine.hear(response(ACK, message_id=sent.message_id), PEER) is None
+    assert not waiter.responses
+    assert not fate.acknowledged
+    assert rejected(engine) == {"a piggybacked response to what is no request": 1}
+
+
+class Closer(Waiter):
+    """Who closes the endpoint as soon as it is told anything."""
+
+    def __init__(self, engine: EngineEndpoint, *, accepts: bool = True) -> None:
+        super().__init__(accepts=accepts)
+        self.engine = engine
+
+    def __bool__(self) -> bool:
+        return False
+
+    def response_received(self, response: Response, now: float) -> bool:
+        self.engine.abandon(now)
+        return super().response_received(response, now)
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        self.engine.abandon(now)
+
+    def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
+        self.engine.abandon(now)
+
+    def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
+        self.engine.abandon(now)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize("type", [CON, NON])
+@pytest.mark.parametrize("remote", [PEER, None])
+def test_a_listener_for_a_response_may_close_the_endpoint_and_be_false(type, accepts: bool, remote) -> None:
+    engine = make_engine()
+    closer = engine.tokens[remote, b"\x20"] = Closer(engine, accepts=accepts)
+    engine.hear(response(type), PEER)
+    assert len(closer.responses) == 1
+    assert not engine.outbox
+    assert engine.known_remote(PEER) is None
+    assert len(engine.queue) == 0
+
+
+def test_a_listener_for_requests_may_close_the_endpoint() -> None:
+    engine = make_engine()
+    engine.request_listener = Closer(engine)
+    engine.hear(get(message_id=1), PEER)
+    assert not engine.outbox
+    assert engine.statistics().received == engine.statistics().remotes == 0
+
+
+@pytest.mark.parametrize("type", [ACK, RST])
+def test_who_learns_of_a_reply_may_close_the_endpoint(type) -> None:
+    engine = make_engine()
+    engine.send(get(message_id=0x1234), PEER, listener=Closer(engine))
+    engine.hear(Message(type=type, message_id=0x1234), PEER)
+    assert engine.statistics().remotes == engine.statistics().sent == len(engine.queue) == 0
+
+
+def test_who_learns_of_a_failure_on_hearing_something_may_close_the_endpoint() -> None:
+    engine, _server = serving()
+    for _ in range(2):
+        engine.send(get(type=NON), PEER, listener=Closer(engine))
+    engine.send_error = OSError(errno.ENETUNREACH, "Network is unreachable")
+    engine.hear(get(message_id=1), PEER)
+    assert engine.statistics().remotes == engine.statistics().received == len(engine.queue) == 0
 
 
 # Limits

@@ -13,8 +13,8 @@ from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.remote import MESSAGE_IDS
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
-from trio_coap.wire.codes import ACK, NON, RST, Code
-from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.codes import ACK, CON, NON, RST, Code
+from trio_coap.wire.errors import LocalProtocolError, MessageFormatError
 from trio_coap.wire.message import Message, Response
 
 
@@ -371,7 +371,7 @@ def test_retransmissions_count_for_the_rate() -> None:
     engine = make_engine()
     engine.send(get(), PEER)
     engine.run_until(100)
-    octets = engine.state_of(PEER).tx_octets_since_heard
+    octets = engine.state_of(PEER).unanswered_octets
     assert octets == sum(len(datagram.data) for datagram in engine.outbox) == 5 * 7
     probe(engine)
     probe(engine)
@@ -516,6 +516,45 @@ def test_duplicates_and_their_answers_count_too() -> None:
     state = engine.state_of(PEER)
     assert (state.rx_messages, state.rx_octets) == (2, 14)
     assert (state.tx_messages, state.tx_octets) == (2, 24)
+
+
+def test_every_datagram_to_or_from_a_known_remote_counts() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    engine.hear(get(message_id=1), PEER)
+    state = engine.state_of(PEER)
+    assert (state.rx_messages, state.rx_octets, state.tx_messages, state.tx_octets_since_heard) == (1, 7, 1, 12)
+    engine.now = 1.0
+    engine.hear(Message(type=CON, message_id=2), PEER)
+    with pytest.raises(MessageFormatError):
+        engine.datagram_received(bytes.fromhex("40011234ff"), PEER, 1.0)
+    engine.hear(Response(Code.CONTENT, type=CON, message_id=3), PEER)
+    assert engine.datagram_received(b"\x40", PEER, 1.0) is None
+    statistics = engine.statistics()
+    assert state.rx_messages == statistics.rx_messages == 5
+    assert state.rx_octets == statistics.rx_octets
+    assert state.tx_messages == statistics.tx_messages == 4
+    assert state.tx_octets == statistics.tx_octets
+    assert (state.last_heard_at, state.tx_octets_since_heard, state.unanswered_octets) == (1, 0, 0)
+
+
+def test_clearing_a_cache_keeps_the_account() -> None:
+    engine, server = make_engine(), Server(content())
+    engine.request_listener = server
+    engine.hear(get(message_id=1), PEER)
+    engine.send(get(), PEER)
+    state = engine.state_of(PEER)
+    state.sent_cache.clear()
+    assert (engine.counters.sent, state.outstanding) == (0, 0)
+    assert engine.send(get(), PEER).state is SentState.UNACKNOWLEDGED
+    for _ in range(3):
+        probe(engine)
+    state.sent_cache.clear()
+    assert (engine.counters.sent, state.outstanding, state.pending) == (0, 0, 0)
+    state.rcvd_cache.clear()
+    assert (engine.counters.received, engine.counters.received_octets) == (0, 0)
+    assert engine.known_remote(PEER) is None
+    assert len(engine.queue) == 0
 
 
 def test_a_remote_is_idle_when_nothing_is_remembered() -> None:

@@ -175,7 +175,17 @@ class MessageCache(Generic[E]):
     a message ID and are thus not yet in the mapping.
     """
 
-    __slots__ = ("_entries", "_pending", "_queue", "_unnumbered", "clock", "endpoint", "is_sent_cache", "parameters")
+    __slots__ = (
+        "_entries",
+        "_on_removed",
+        "_pending",
+        "_queue",
+        "_unnumbered",
+        "clock",
+        "endpoint",
+        "is_sent_cache",
+        "parameters",
+    )
 
     def __init__(
         self,
@@ -185,6 +195,7 @@ class MessageCache(Generic[E]):
         queue: DueQueue[Any] | None = None,
         parameters: TransmissionParameters = DEFAULT_PARAMETERS,
         clock: Callable[[], float] = _beginning,
+        on_removed: Callable[[E], None] | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -195,11 +206,13 @@ class MessageCache(Generic[E]):
           parameters: say how long messages are remembered.
           clock: tells the time, in seconds, at which an assignment to ``time_due`` activates an entry; a cache
             of its own stays at 0.
+          on_removed: is told of every entry that has just been removed, whoever did it.
         """
         self.endpoint = endpoint
         self.is_sent_cache = is_sent_cache
         self.parameters = parameters
         self.clock = clock
+        self._on_removed = on_removed
         self._entries: dict[int, E] = {}
         # An ordered dict is a FIFO from whose middle a cancelled message can be taken in O(1).
         self._pending: OrderedDict[E, None] = OrderedDict()
@@ -289,6 +302,7 @@ class MessageCache(Generic[E]):
             self._pending.pop(entry, None)
 
     def _remove(self, entry: E) -> None:
+        """Take *entry* out of everything: the one place where entries end."""
         if entry.message_id is None:
             del self._unnumbered[entry]
         else:
@@ -298,6 +312,8 @@ class MessageCache(Generic[E]):
         else:
             self._queue.discard(entry)
         entry._dissociate()
+        if self._on_removed is not None:
+            self._on_removed(entry)
 
 
 def _message_id(key: object) -> object:

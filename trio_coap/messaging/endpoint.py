@@ -173,6 +173,11 @@ class Endpoint:
         return isinstance(self.in_addr, bytes) and is_link_local(self.in_addr)
 
     @property
+    def is_unspecified(self) -> bool:
+        """Whether the address is ``::`` or ``0.0.0.0``: all addresses of this host, and nobody to send to."""
+        return isinstance(self.in_addr, bytes) and not any(self.in_addr)
+
+    @property
     def scheme(self) -> str:
         """``coaps`` with a security mode, ``coap`` without."""
         return "coap" if self.security_mode is None else "coaps"

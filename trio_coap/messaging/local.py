@@ -178,6 +178,9 @@ class LocalEndpoint(Endpoint):
         self._rawsendto(data, destination_endpoint, local_address)
         self.counters.tx_messages += 1
         self.counters.tx_octets += len(data)
+        state = self._remotes.get(destination_endpoint)
+        if state is not None:
+            state.count_sent(len(data))
 
     async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
         """Wait for a datagram; return it with its source.
@@ -194,10 +197,10 @@ class LocalEndpoint(Endpoint):
 
         Returns:
           The message, when all that the message layer owes the sender has been sent; None for a duplicate
-          and for what is to be ignored.
+          and for what is to be ignored, such as another version or less than a header.
 
         Raises:
-          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+          MessageFormatError: if it is no well-formed message otherwise; a Reset has been sent if one is due.
         """
         data, source_endpoint = await self.rawrecvfrom(MAX_DATAGRAM)
         return self.datagram_received(data, source_endpoint, self.clock())
@@ -248,10 +251,14 @@ class LocalEndpoint(Endpoint):
         )
 
     def new_token(self, remote: Endpoint | None) -> bytes:
-        """Return a token that nobody can guess and no request to *remote* uses (:rfc:`7252` section 5.3.1)."""
+        """Return a token that nobody can guess and no request to *remote* or to a group uses (:rfc:`7252` section 5.3.1).
+
+        Args:
+          remote: whom the request goes to; None for a group.
+        """
         while True:
             token = self.rng.randbytes(TOKEN_LENGTH)
-            if (remote, token) not in self.tokens:
+            if (remote, token) not in self.tokens and (None, token) not in self.tokens:
                 return token
 
     def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
@@ -299,10 +306,10 @@ class LocalEndpoint(Endpoint):
 
         Returns:
           The message, when it has been passed on and all that is owed at once has been sent; None for a duplicate
-          and for what is to be ignored.
+          and for what is to be ignored, such as another version or less than a header.
 
         Raises:
-          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+          MessageFormatError: if it is no well-formed message otherwise; a Reset has been sent if one is due.
         """
         return self._reception.process_datagram(data, source_endpoint, now, local_address)
 
@@ -351,8 +358,6 @@ class LocalEndpoint(Endpoint):
             state.rcvd_cache.clear()
         self._remotes.clear()
         self._reception.clear()
-        self.queue.clear()
-        self.counters.sent = self.counters.received = self.counters.received_octets = 0
         self.tokens.clear()
         self.request_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.

@@ -21,7 +21,7 @@ octets.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry, ReceivedState
@@ -55,16 +55,29 @@ class Reception:
         counters = self._counters
         counters.rx_messages += 1
         counters.rx_octets += len(data)
+        state = self._local.known_remote(source)
+        if state is None:
+            return self._process(data, source, now, local_address)
+        state.count_heard(len(data), now)
+        try:
+            return self._process(data, source, now, local_address)
+        finally:
+            # After all else: who learns of a failure may do what it likes, close the endpoint too.
+            state.release_held(now)
+
+    def _process(
+        self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None
+    ) -> Message | None:
         try:
             message = decode_message_untrusted(data)
         except MessageFormatError as exc:
-            self._reject_malformed(exc, source, local_address)
+            return self._reject_malformed(exc, source, local_address)
         message.source_endpoint = source
         message.destination_endpoint = self._local
         message.local_address = local_address
         if message.type is CON or message.type is NON:
             return self._process_message(message, source, len(data), now)
-        return self._process_reply(message, source, len(data), now)
+        return self._process_reply(message, source, now)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -72,8 +85,10 @@ class Reception:
 
     def _reject_malformed(
         self, exc: MessageFormatError, source: Endpoint, local_address: EndpointAddress | None
-    ) -> NoReturn:
+    ) -> None:
         self.rejections.count(exc.rule, source, exc)
+        if exc.message_type is None:
+            return  # Sections 3 and 4.1: what cannot even be read as a header is ignored.
         if exc.message_type == CON and not (local_address is not None and local_address.is_multicast):
             self._local.transmit(Message(type=RST, message_id=exc.message_id).encode(), source, local_address)
         raise exc
@@ -84,7 +99,6 @@ class Reception:
         assert message_id is not None
         state = self._local.known_remote(source)
         if state is not None:
-            state.count_heard(size, now)
             duplicate = state.rcvd_cache.get(message_id)
             if duplicate is not None:
                 self._counters.duplicates += 1
@@ -139,18 +153,19 @@ class Reception:
             self.rejections.count("a response to a group", source)
             return
         tokens = self._local.tokens
-        listener = tokens.get((source, response.token)) or tokens.get((None, response.token))
+        listener = tokens.get((source, response.token))
+        if listener is None:
+            listener = tokens.get((None, response.token))
         if listener is None:
             self.rejections.count("a response with an unknown token", source)
-        elif listener.response_received(response, now):
-            if response.type is CON:
-                entry.reply()
+            entry.reply(reset=True)
             return
-        elif response.type is NON:
-            return  # Rejecting a NON may be done in silence (section 4.3).
-        entry.reply(reset=True)
+        is_accepted = listener.response_received(response, now)
+        # Rejecting a NON may be done in silence (section 4.3).  The listener may have closed the endpoint.
+        if response.type is CON and entry.cache is not None:
+            entry.reply(reset=not is_accepted)
 
-    def _process_reply(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+    def _process_reply(self, message: Message, source: Endpoint, now: float) -> Message | None:
         """Process an ACK or RST."""
         state = self._local.known_remote(source)
         message_id = message.message_id
@@ -163,10 +178,10 @@ class Reception:
             reason = "a Reset that is not empty"
         elif isinstance(message, Request):
             reason = "an acknowledgement that carries a request"
+        elif isinstance(message, Response) and not isinstance(entry.message, Request):
+            reason = "a piggybacked response to what is no request"
         elif isinstance(message, Response) and message.token != entry.message.token:
             reason = "a piggybacked response with another token"
-        if state is not None:
-            state.count_heard(size, now)
         if entry is None or reason is not None:
             # Section 4.2: rejecting an ACK or RST means ignoring it.
             self.rejections.count(reason or "", source)

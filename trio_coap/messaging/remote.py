@@ -41,7 +41,7 @@ class RemoteEndpointState:
       rx_messages, rx_octets: what was received from it, duplicates included.
       tx_messages, tx_octets: what was sent to it, retransmissions included.
       tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
-      tx_messages_since_heard: likewise, in messages.
+      unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
       outstanding: how many Confirmable messages await their acknowledgement.
     """
 
@@ -59,9 +59,10 @@ class RemoteEndpointState:
         "rx_octets",
         "sent_cache",
         "tx_messages",
-        "tx_messages_since_heard",
         "tx_octets",
         "tx_octets_since_heard",
+        "unanswered_messages",
+        "unanswered_octets",
     )
 
     def __init__(self, endpoint: Endpoint, local: LocalEndpoint) -> None:
@@ -70,10 +71,10 @@ class RemoteEndpointState:
         self.local = local
         queue, parameters = local.queue, local.parameters
         self.sent_cache: MessageCache[SentMessageCacheEntry] = MessageCache(
-            endpoint, True, queue=queue, parameters=parameters, clock=local.clock
+            endpoint, True, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._sent_removed
         )
         self.rcvd_cache: MessageCache[RcvdMessageCacheEntry] = MessageCache(
-            endpoint, False, queue=queue, parameters=parameters, clock=local.clock
+            endpoint, False, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._received_removed
         )
         self.last_heard_at: float | None = None
         self.rx_messages = 0
@@ -81,7 +82,8 @@ class RemoteEndpointState:
         self.tx_messages = 0
         self.tx_octets = 0
         self.tx_octets_since_heard = 0
-        self.tx_messages_since_heard = 0
+        self.unanswered_messages = 0
+        self.unanswered_octets = 0
         self.outstanding = 0
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
@@ -207,37 +209,37 @@ class RemoteEndpointState:
             self._is_releasing = False
 
     def count_heard(self, octets: int, now: float) -> None:
-        """Take a received datagram into account; what PROBING_RATE held back may go."""
+        """Take a received datagram into account; what PROBING_RATE holds back may go, by :meth:`release_held`."""
         self.last_heard_at = now
         self.rx_messages += 1
         self.rx_octets += octets
         self.tx_octets_since_heard = 0
-        self.tx_messages_since_heard = 0
-        self.release_held(now)
+        self.unanswered_messages = 0
+        self.unanswered_octets = 0
 
-    def count_sent(self, octets: int, now: float) -> None:
-        """Take a sent datagram into account."""
+    def count_sent(self, octets: int) -> None:
+        """Take a sent datagram of any kind into account."""
         self.tx_messages += 1
         self.tx_octets += octets
-        if self.tx_messages_since_heard == 0:
-            self._unheard_since = now
-        self.tx_messages_since_heard += 1
         self.tx_octets_since_heard += octets
+
+    def count_unanswered(self, octets: int, now: float) -> None:
+        """Take a sent CON or NON into account, which the peer may answer."""
+        if self.unanswered_messages == 0:
+            self._unheard_since = now
+        self.unanswered_messages += 1
+        self.unanswered_octets += octets
 
     def send_reply(self, octets: bytes, local_address: EndpointAddress | None) -> None:
         """Send an ACK or RST, or a reply again; nothing can be done if that fails, the peer will ask again."""
-        if self.local.transmit(octets, self.endpoint, local_address) is None:
-            self.tx_messages += 1
-            self.tx_octets += len(octets)
+        self.local.transmit(octets, self.endpoint, local_address)
 
     def withdraw(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message that was never sent."""
         was_held = entry in self._held
-        self._held.pop(entry, None)
-        self._remove_sent(entry)
+        self.sent_cache._remove(entry)
         if was_held:
             self.release_held(now)
-        self.local.forget_remote_if_idle(self)
 
     def forget_sent(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message whose lifetime is over: its message ID is free.
@@ -250,16 +252,12 @@ class RemoteEndpointState:
             if paid_at > now:
                 entry.time_due = paid_at
                 return
-        self._remove_sent(entry)
+        self.sent_cache._remove(entry)
         self.release(now)
-        self.local.forget_remote_if_idle(self)
 
     def forget_received(self, entry: RcvdMessageCacheEntry) -> None:
         """Take out a message whose lifetime is over."""
         self.rcvd_cache._remove(entry)
-        self.local.counters.received -= 1
-        self.local.counters.received_octets -= len(entry.reply_octets)
-        self.local.forget_remote_if_idle(self)
 
     def _enter(
         self,
@@ -317,11 +315,19 @@ class RemoteEndpointState:
 
     def _allowed_at(self, parameters: TransmissionParameters) -> float:
         """Return when PROBING_RATE allows the next NON, in seconds."""
-        if self.tx_messages_since_heard < parameters.nstart:
+        if self.unanswered_messages < parameters.nstart:
             return self._unheard_since
-        return self._unheard_since + self.tx_octets_since_heard / parameters.probing_rate
+        return self._unheard_since + self.unanswered_octets / parameters.probing_rate
 
-    def _remove_sent(self, entry: SentMessageCacheEntry) -> None:
-        self.sent_cache._remove(entry)
+    def _sent_removed(self, entry: SentMessageCacheEntry) -> None:
+        self._held.pop(entry, None)
+        if entry.is_outstanding:
+            self.outstanding -= 1
         entry.state = SentState.COMPLETED
         self.local.counters.sent -= 1
+        self.local.forget_remote_if_idle(self)
+
+    def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
+        self.local.counters.received -= 1
+        self.local.counters.received_octets -= len(entry.reply_octets)
+        self.local.forget_remote_if_idle(self)

@@ -248,7 +248,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         remote = self._remote
         error = remote.local.transmit(self.octets, self.destination_endpoint, self._local_address)
         if error is None:
-            remote.count_sent(len(self.octets), now)
+            remote.count_unanswered(len(self.octets), now)
         else:
             self.fail(error, now)
 
