@@ -238,3 +238,13 @@ async def test_closing_a_lent_endpoint_ends_the_server_and_its_handlers() -> Non
             endpoint.close()
             await ended.wait()
     assert ended.is_set()
+
+
+@pytest.mark.parametrize(("host", "asked"), [("::", "coap://[::1]"), ("0.0.0.0", "coap://127.0.0.1")])
+async def test_the_uri_of_a_server_on_all_addresses_can_be_asked(host: str, asked: str) -> None:
+    async with trio.open_nursery() as nursery:
+        server: Server = await nursery.start(serve, lambda request: "here", host, 0)
+        assert server.uri == f"{asked}:{server.endpoint.port}"
+        async with open_client() as client:
+            assert (await client.get(server.uri)).text == "here"
+        nursery.cancel_scope.cancel()

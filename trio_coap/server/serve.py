@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from socket import AF_INET6
 from typing import Unpack, final
 
 import attrs
 import trio
 
-from trio_coap.messaging.endpoint import COAP_PORT
+from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server.dispatcher import Dispatcher, Handler
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
@@ -30,8 +31,12 @@ class Server:
 
     @property
     def uri(self) -> str:
-        """The base URI of the server, with the port that it got."""
-        return self.endpoint.uri
+        """A base URI of the server, with the port that it got; loopback, if it serves on all addresses."""
+        endpoint = self.endpoint
+        if not endpoint.is_unspecified:
+            return endpoint.uri
+        host = "::1" if endpoint.family == AF_INET6 else "127.0.0.1"
+        return Endpoint(host=host, port=endpoint.port, security_mode=endpoint.security_mode).uri
 
     def statistics(self) -> EndpointStatistics:
         """Return the statistics of the endpoint."""
