@@ -214,6 +214,7 @@ def test_who_sleeps_is_told_of_earlier_times() -> None:
 
 async def test_receive_returns_the_message() -> None:
     engine = make_engine()
+    engine.request_listener = Server(content())
     engine.inbox = [(get(message_id=1).encode(), PEER)] * 2
     message = await engine.receive()
     assert message == get(message_id=1)

@@ -282,7 +282,10 @@ class MessageLayerMachine(RuleBasedStateMachine):
             received = [entry for state in states for entry in state.rcvd_cache.values()]
             assert engine.counters.sent == sum(len(state.sent_cache) for state in states)
             assert engine.counters.received == len(received) <= engine.limits.max_remembered
-            assert engine.counters.received_octets == sum(len(entry.reply_octets) for entry in received)
+            assert engine.counters.received_octets == sum(entry.size for entry in received)
+            assert engine.counters.received_octets == sum(state.received_octets for state in states)
+            forgettable = [entry for entry in received if entry.is_forgettable]
+            assert len(engine.memory) == sum(len(state.forgettable) for state in states) == len(forgettable)
             assert engine.statistics().remotes == len(states)
             # Of what PROBING_RATE holds back, only the first is in the queue.
             pending = sum(len(state.sent_cache.pending()) + len(list(state._held)[1:]) for state in states)

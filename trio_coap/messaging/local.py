@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from trio_coap.messaging.cache import MessageCacheEntry
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
 from trio_coap.messaging.received import RcvdMessageCacheEntry
@@ -357,7 +358,6 @@ class LocalEndpoint(Endpoint):
             state.sent_cache.clear()
             state.rcvd_cache.clear()
         self._remotes.clear()
-        self._reception.clear()
         self.tokens.clear()
         self.request_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
@@ -381,12 +381,19 @@ class LocalEndpoint(Endpoint):
         """Return what is known of *endpoint*, or None if that is nothing."""
         return self._remotes.get(endpoint)
 
-    def make_room_for_remote(self) -> bool:
+    @property
+    def memory(self) -> Memory:
+        """The memory of received messages."""
+        return self._reception.memory
+
+    @property
+    def remotes(self) -> int:
+        """How many remote endpoints something is known of."""
+        return len(self._remotes)
+
+    def has_room_for_remote(self) -> bool:
         """Say whether the state of one more remote endpoint that contacts us may be kept."""
-        if len(self._remotes) < self.limits.max_remotes:
-            return True
-        self.counters.turned_away["max_remotes"] += 1
-        return False
+        return len(self._remotes) < self.limits.max_remotes
 
     def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
         """Drop the state of a remote endpoint of which nothing is remembered."""

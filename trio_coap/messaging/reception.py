@@ -1,29 +1,29 @@
 """What happens to a message that arrives (:rfc:`7252` sections 4.2, 4.3, 4.5 and 5.3.2).
 
-======================  =============================================================================
+======================  ======================================================================================
 what arrives            what happens
-======================  =============================================================================
+======================  ======================================================================================
 malformed               CON: Reset; everything else: silence (section 4.2)
 a duplicate             answered as before, goes no further (section 4.5)
 empty CON               Reset: the CoAP ping (section 4.3)
 empty NON               ignored (section 4.3)
-request                 to the request listener; without one, Reset or silence
-response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3)
+request                 to the request listener; without one, Reset or silence, and no memory
+response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3), and no memory
 ACK                     to the message it acknowledges, and a response in it to who waits for it
 RST                     to the message it rejects
-======================  =============================================================================
+======================  ======================================================================================
 
 Rule 1: an ACK or RST counts only if it comes from where the message went to.  Rule 2: a group request is answered by
-the request listener or not at all (section 8.1).  Rule 3: the memory of received messages is limited, by number and
-octets.
+the request listener or not at all (section 8.1).  Rule 3: what is
+rejected without a listener's doing leaves nothing behind.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.received import RcvdMessageCacheEntry, ReceivedState
 from trio_coap.messaging.rejections import Rejections
 from trio_coap.wire.codes import ACK, CON, NON, RST
@@ -31,22 +31,21 @@ from trio_coap.wire.errors import MessageFormatError
 from trio_coap.wire.message import EndpointAddress, Message, Request, Response, decode_message_untrusted
 
 if TYPE_CHECKING:
-    from trio_coap.messaging.local import LocalEndpoint
+    from trio_coap.messaging.local import LocalEndpoint, ResponseListener
 
 
 @final
 class Reception:
     """The receiving half of a local endpoint's engine."""
 
-    __slots__ = ("_counters", "_forgettable", "_local", "rejections")
+    __slots__ = ("_counters", "_local", "memory", "rejections")
 
     def __init__(self, local: LocalEndpoint) -> None:
         """Receive for *local*."""
         self._local = local
         self._counters = local.counters
         self.rejections = Rejections(local.counters, local.limits.max_logged_remotes)
-        # Entries that may be forgotten early (section 4.5), the oldest first; those that expired are skipped.
-        self._forgettable: deque[RcvdMessageCacheEntry] = deque()
+        self.memory = Memory(local)
 
     def process_datagram(
         self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None
@@ -79,10 +78,6 @@ class Reception:
             return self._process_message(message, source, len(data), now)
         return self._process_reply(message, source, now)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._forgettable.clear()
-
     def _reject_malformed(
         self, exc: MessageFormatError, source: Endpoint, local_address: EndpointAddress | None
     ) -> None:
@@ -106,21 +101,63 @@ class Reception:
                 return None
         if message.code == 0:
             return self._process_empty(message, source)
-        if not self._admit(message, source, state is None):
+        if not self._is_served(message, source):
+            return message
+        if not self.memory.make_room(state):
             return None
         if self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
             state = self._local.remote_state(source)
             state.count_heard(size, now)
         assert state is not None
-        entry = RcvdMessageCacheEntry(state.rcvd_cache, message, now, remote=state, local_address=message.local_address)
-        self._counters.received += 1
+        entry = RcvdMessageCacheEntry(
+            state.rcvd_cache, message, now, remote=state, size=size, local_address=message.local_address
+        )
         if isinstance(message, Request):
-            self._pass_request(message, entry, now)
+            listener = self._local.request_listener
+            assert listener is not None
+            listener.request_received(message, entry, now)
         else:
             assert isinstance(message, Response)
             self._pass_response(message, entry, now)
         self._remember(entry, now)
         return message
+
+    def _is_served(self, message: Message, source: Endpoint) -> bool:
+        """Say whether somebody here takes *message*; if not, it is rejected, and not remembered.
+
+        A duplicate is rejected in the same way, without any memory of the first.
+        """
+        is_multicast = message.local_address is not None and message.local_address.is_multicast
+        is_resettable = not is_multicast
+        if isinstance(message, Request):
+            # Section 8.1: a group request must be Non-confirmable, and is never acknowledged.
+            if is_multicast and message.type is CON:
+                reason = "a Confirmable request to a group"
+            elif self._local.request_listener is None:
+                reason = "a request, and nobody serves here"
+                is_resettable = is_resettable and message.type is CON
+            else:
+                return True
+        elif is_multicast:
+            # Section 8.1 knows group requests only; neither ACK nor Reset may answer this.
+            reason = "a response to a group"
+        elif self._response_listener(message, source) is None:
+            reason = "a response with an unknown token"
+        else:
+            return True
+        self.rejections.count(reason, source)
+        if is_resettable:
+            self._reset(message, source)
+        return False
+
+    def _reset(self, message: Message, source: Endpoint) -> None:
+        reset = Message(type=RST, message_id=message.message_id)
+        self._local.transmit(reset.encode(), source, message.local_address)
+
+    def _response_listener(self, message: Message, source: Endpoint) -> ResponseListener | None:
+        tokens = self._local.tokens
+        listener = tokens.get((source, message.token))
+        return tokens.get((None, message.token)) if listener is None else listener
 
     def _process_empty(self, message: Message, source: Endpoint) -> Message | None:
         if message.local_address is not None and message.local_address.is_multicast:
@@ -129,37 +166,12 @@ class Reception:
         if message.type is NON:
             self.rejections.count("an empty Non-confirmable message", source)
             return None
-        pong = Message(type=RST, message_id=message.message_id)
-        self._local.transmit(pong.encode(), source, message.local_address)
+        self._reset(message, source)
         return message
 
-    def _pass_request(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
-        if entry.is_multicast and request.type is CON:
-            # Section 8.1: a group request must be Non-confirmable, and is never acknowledged.
-            self.rejections.count("a Confirmable request to a group", entry.remote.endpoint)
-            return
-        listener = self._local.request_listener
-        if listener is not None:
-            listener.request_received(request, entry, now)
-            return
-        self.rejections.count("a request, and nobody serves here", entry.remote.endpoint)
-        if request.type is CON:
-            entry.reply(reset=True)
-
     def _pass_response(self, response: Response, entry: RcvdMessageCacheEntry, now: float) -> None:
-        source = entry.remote.endpoint
-        if entry.is_multicast:
-            # Section 8.1 knows group requests only; neither ACK nor Reset may answer this.
-            self.rejections.count("a response to a group", source)
-            return
-        tokens = self._local.tokens
-        listener = tokens.get((source, response.token))
-        if listener is None:
-            listener = tokens.get((None, response.token))
-        if listener is None:
-            self.rejections.count("a response with an unknown token", source)
-            entry.reply(reset=True)
-            return
+        listener = self._response_listener(response, entry.remote.endpoint)
+        assert listener is not None
         is_accepted = listener.response_received(response, now)
         # Rejecting a NON may be done in silence (section 4.3).  The listener may have closed the endpoint.
         if response.type is CON and entry.cache is not None:
@@ -195,19 +207,6 @@ class Reception:
                 listener.response_received(message, now)
         return message
 
-    def _admit(self, message: Message, source: Endpoint, is_new_remote: bool) -> bool:
-        """Make room for one more received message, or say that there is none."""
-        limits, counters = self._local.limits, self._counters
-        if is_new_remote and not self._local.make_room_for_remote():
-            return False
-        while counters.received >= limits.max_remembered or counters.received_octets >= limits.max_remembered_octets:
-            limit = "max_remembered" if counters.received >= limits.max_remembered else "max_remembered_octets"
-            counters.turned_away[limit] += 1
-            if not self._forget_oldest():
-                # Not executing a request now is safe; its sender will repeat it.
-                return False
-        return True
-
     def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Give *entry*, which has been passed on, its time."""
         cache = entry.cache
@@ -221,23 +220,7 @@ class Reception:
         else:
             entry.time_due = now + parameters.empty_ack_delay
         if entry.is_forgettable:
-            forgettable = self._forgettable
-            forgettable.append(entry)
-            # What has expired is at the front, as entries come and go in much the same order.
-            while forgettable[0].cache is None:
-                forgettable.popleft()
-
-    def _forget_oldest(self) -> bool:
-        forgettable = self._forgettable
-        while forgettable:
-            entry = forgettable.popleft()
-            if entry.cache is None:
-                continue
-            if entry.owes_acknowledgement:
-                entry.reply()
-            entry.remote.forget_received(entry)
-            return True
-        return False
+            self.memory.may_forget(entry)
 
 
 _REPLY_NAMES = {ACK: "an acknowledgement", RST: "a Reset"}

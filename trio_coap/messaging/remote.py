@@ -42,6 +42,8 @@ class RemoteEndpointState:
       tx_messages, tx_octets: what was sent to it, retransmissions included.
       tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
       unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
+      received_octets: what is kept of messages from it and of the replies to them, in octets.
+      forgettable: the entries of messages from it that may be forgotten early, the oldest first.
       outstanding: how many Confirmable messages await their acknowledgement.
     """
 
@@ -51,10 +53,12 @@ class RemoteEndpointState:
         "_next_message_id",
         "_unheard_since",
         "endpoint",
+        "forgettable",
         "last_heard_at",
         "local",
         "outstanding",
         "rcvd_cache",
+        "received_octets",
         "rx_messages",
         "rx_octets",
         "sent_cache",
@@ -84,6 +88,8 @@ class RemoteEndpointState:
         self.tx_octets_since_heard = 0
         self.unanswered_messages = 0
         self.unanswered_octets = 0
+        self.received_octets = 0
+        self.forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
         self.outstanding = 0
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
@@ -329,5 +335,7 @@ class RemoteEndpointState:
 
     def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
         self.local.counters.received -= 1
-        self.local.counters.received_octets -= len(entry.reply_octets)
+        self.local.counters.received_octets -= entry.size
+        self.received_octets -= entry.size
+        self.local.memory.removed(entry)
         self.local.forget_remote_if_idle(self)
