@@ -280,7 +280,9 @@ class MessageLayerMachine(RuleBasedStateMachine):
         for engine in self.engines.values():
             states = list(engine._remotes.values())
             received = [entry for state in states for entry in state.rcvd_cache.values()]
-            assert engine.counters.sent == sum(len(state.sent_cache) for state in states)
+            sent = [entry for state in states for entry in state.sent_cache.all_entries()]
+            assert engine.counters.sent == sum(len(state.sent_cache) for state in states) == len(sent)
+            assert engine.counters.sent_octets == sum(entry.size for entry in sent)
             assert engine.counters.received == len(received) <= engine.limits.max_remembered
             assert engine.counters.received_octets == sum(entry.size for entry in received)
             assert engine.counters.received_octets == sum(state.received_octets for state in states)
@@ -313,7 +315,7 @@ class MessageLayerMachine(RuleBasedStateMachine):
         for engine in self.engines.values():
             statistics = engine.statistics()
             assert statistics.sent == statistics.received == statistics.remotes == statistics.pending == 0
-            assert engine.counters.received_octets == len(engine.queue) == 0
+            assert engine.counters.received_octets == engine.counters.sent_octets == len(engine.queue) == 0
             assert engine.queue.earliest() == math.inf
             assert not engine.tokens
 

@@ -54,6 +54,10 @@ class PendingLimitReached(LocalProtocolError):
     """Too many messages wait for one remote endpoint already (``Limits.max_pending_per_remote``)."""
 
 
+class SendLimitReached(PendingLimitReached):
+    """Too much that was sent is remembered already (``Limits.max_sent``, ``max_sent_octets``, or message IDs)."""
+
+
 class ReplyMessageError(LocalProtocolError):
     """A reply does not fit the message that it replies to.
 

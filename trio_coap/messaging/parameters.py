@@ -118,6 +118,15 @@ class Limits:
     max_remembered_octets: int = 32 * 1024 * 1024
     """Octets of remembered replies, likewise."""
 
+    max_sent: int = 200_000
+    """Sent messages on their way or remembered, because their message IDs are in use, all remotes together: requests of our
+    own, notifications, and responses that are not piggybacked.  More are refused: that is three times the message IDs
+    towards one remote.  Responses are refused at fifteen sixteenths of this, so that nobody who asks keeps us from asking."""
+
+    max_sent_octets: int = 32 * 1024 * 1024
+    """Octets of these messages, likewise: payload and datagram until the message has been acknowledged or given up, then
+    header and token."""
+
     max_remotes: int = 65_536
     """Remote endpoints with state: those with whom a message was exchanged that is remembered.  At the limit,
     messages of others are dropped."""

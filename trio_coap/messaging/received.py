@@ -177,6 +177,9 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         Returns:
           The entry of that message; None for a piggybacked response.
+
+        Raises:
+          PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
         request = self.message
         response.token = request.token
@@ -191,19 +194,23 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             response.type = CON
         # A handler may take longer than the message is remembered, and than anything is known of the source.
         self._remote = self._remote.local.remote_state(self._remote.endpoint)
-        entry = self._remote.submit(
+        return self._remote.submit(
             response,
             now,
             parameters=parameters,
             listener=listener,
             local_address=self._reply_address,
-            is_solicited=True,
+            answers=self,
         )
-        # A duplicate of a NON gets the first response again; what comes after it are notifications.
-        if self.state is ReceivedState.RECEIVED and self.cache is not None and entry.transmissions:
+
+    def response_sent(self, response: Message, octets: bytes) -> None:
+        """Learn that a response went out as a message of its own.
+
+        A duplicate of a NON gets the first response again; what comes after it are notifications.
+        """
+        if self.state is ReceivedState.RECEIVED and self.cache is not None:
             self._complete(response, b"")
-            self._remember_octets(entry.octets)
-        return entry
+            self._remember_octets(octets)
 
     @property
     def _reply_address(self) -> EndpointAddress | None:

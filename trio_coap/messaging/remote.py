@@ -3,7 +3,8 @@
 Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  Rule 2: Non-confirmable
 messages of our own accord go to a silent endpoint at PROBING_RATE on average, the first NSTART of them at once; a
 response to a request is not of our own accord.  Rule 3: a message ID is never used again within its lifetime; when
-none is free, messages wait in the pending FIFO too.
+none is free, messages wait in the pending FIFO too.  Non-confirmable responses leave a part of the IDs to all others,
+or whoever asks in somebody else's name could silence us towards that one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.cache import MessageCache
-from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.errors import PendingLimitReached, SendLimitReached
+from trio_coap.messaging.memory import RESERVED_SHARE
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState
@@ -143,7 +145,7 @@ class RemoteEndpointState:
         parameters: TransmissionParameters | None = None,
         listener: SentListener | None = None,
         local_address: EndpointAddress | None = None,
-        is_solicited: bool = False,
+        answers: RcvdMessageCacheEntry | None = None,
     ) -> SentMessageCacheEntry:
         """Send *message*, now or as soon as congestion control allows.
 
@@ -153,18 +155,17 @@ class RemoteEndpointState:
           parameters: for this message; by default the local endpoint's.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from.
-          is_solicited: True for the response to a request, to which PROBING_RATE does not apply.
+          answers: the request, if it is a response, to which PROBING_RATE does not apply.
 
         Raises:
-          PendingLimitReached: if too many messages wait already.
+          PendingLimitReached: if too many messages wait already; SendLimitReached, if too many are remembered.
           LocalProtocolError: if the message cannot be encoded, or its ID is in use.
         """
         try:
-            entry = self._enter(message, now, parameters, listener, local_address)
+            entry = self._enter(message, now, parameters, listener, local_address, answers)
         except LocalProtocolError:
             self.local.forget_remote_if_idle(self)
             raise
-        entry.is_solicited = is_solicited
         if entry.message_id is None or (len(self.sent_cache.pending()) > 1 and message.type is CON):
             return entry  # Behind those that wait already.
         self._start(entry, now)
@@ -272,10 +273,12 @@ class RemoteEndpointState:
         parameters: TransmissionParameters | None,
         listener: SentListener | None,
         local_address: EndpointAddress | None,
+        answers: RcvdMessageCacheEntry | None,
     ) -> SentMessageCacheEntry:
         if self.pending >= self.local.limits.max_pending_per_remote:
             self.local.counters.turned_away["max_pending_per_remote"] += 1
             raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
+        self._require_room(message, is_response=answers is not None)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
         if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
@@ -284,7 +287,7 @@ class RemoteEndpointState:
             message.type, message.code, message_id or 0, message.token, message.options, message.payload
         )
         message.message_id = message_id
-        entry = SentMessageCacheEntry(
+        return SentMessageCacheEntry(
             self.sent_cache,
             message,
             self.endpoint,
@@ -294,9 +297,25 @@ class RemoteEndpointState:
             parameters=parameters,
             listener=listener,
             local_address=local_address,
+            answers=answers,
         )
-        self.local.counters.sent += 1
-        return entry
+
+    def _require_room(self, message: Message, *, is_response: bool) -> None:
+        """Refuse what is too much; who asks must not use up what we need to ask ourselves."""
+        limits, counters = self.local.limits, self.local.counters
+        share = RESERVED_SHARE if is_response else 0
+        limit = None
+        if counters.sent >= _without_share(limits.max_sent, share):
+            limit = "max_sent"
+        elif counters.sent_octets >= _without_share(limits.max_sent_octets, share):
+            limit = "max_sent_octets"
+        elif (
+            message.type is not CON and len(self.sent_cache.keys()) >= _without_share(MESSAGE_IDS, share) < MESSAGE_IDS
+        ):
+            limit = "message IDs for responses"
+        if limit is not None:
+            counters.turned_away[limit] += 1
+            raise SendLimitReached(f"{message!r} to {self.endpoint.uri} is too much ({limit})")
 
     def _start(self, entry: SentMessageCacheEntry, now: float) -> bool:
         """Begin with a pending message that has its ID; False if it must wait for an NSTART slot."""
@@ -331,6 +350,7 @@ class RemoteEndpointState:
             self.outstanding -= 1
         entry.state = SentState.COMPLETED
         self.local.counters.sent -= 1
+        self.local.counters.sent_octets -= entry.size
         self.local.forget_remote_if_idle(self)
 
     def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
@@ -339,3 +359,7 @@ class RemoteEndpointState:
         self.received_octets -= entry.size
         self.local.memory.removed(entry)
         self.local.forget_remote_if_idle(self)
+
+
+def _without_share(limit: int, share: int) -> int:
+    return limit - limit // share if share else limit
