@@ -127,6 +127,8 @@ def test_look_up_by_message_id() -> None:
     assert cache[1] is cache.get(1) is entry
     assert cache[2] is pending
     assert cache.get(3) is None
+    assert cache.get(3, "none") == "none"
+    assert cache.get(1, "none") is entry
     assert 1 in cache
     assert 3 not in cache
     with pytest.raises(KeyError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
@@ -22,7 +22,7 @@ from trio_coap.wire.message import Message
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
 
-Queue = DueQueue["MessageCacheEntry"]
+D = TypeVar("D")
 
 
 class MessageCacheEntry:
@@ -244,9 +244,15 @@ class MessageCache(Generic[E]):
         self._entries[message_id] = entry
         del self._unnumbered[entry]
 
-    def get(self, key: int | Message) -> E | None:
-        """Return the entry with the message ID *key*, or None."""
-        return self._entries.get(_message_id(key))  # type: ignore[call-overload, no-any-return]
+    @overload
+    def get(self, key: int | Message) -> E | None: ...
+
+    @overload
+    def get(self, key: int | Message, default: D) -> E | D: ...
+
+    def get(self, key: int | Message, default: D | None = None) -> E | D | None:
+        """Return the entry with the message ID *key*, or *default*."""
+        return self._entries.get(_message_id(key), default)  # type: ignore[call-overload, no-any-return]
 
     def keys(self) -> KeysView[int]:
         """Return the message IDs."""

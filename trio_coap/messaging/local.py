@@ -8,6 +8,7 @@ limit.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Hashable
 from typing import Any, Protocol
 
@@ -30,6 +31,13 @@ MAX_DATAGRAM = 65_535
 
 TOKEN_LENGTH = 4
 """Octets of the tokens that we draw: the 32 random bits that :rfc:`7252` section 5.3.1 asks for."""
+
+
+_PASSING = frozenset({errno.ENOBUFS, errno.ENOMEM})
+"""Errors of a system that is short of memory: the datagram is lost, the next one need not be."""
+
+_MIN_SWEEP = 64
+"""Below so many remote endpoints, looking for idle ones is not worth it."""
 
 
 class RandomSource(Protocol):
@@ -80,6 +88,7 @@ class LocalEndpoint(Endpoint):
     __slots__ = (
         "_reception",
         "_remotes",
+        "_sweep_size",
         "counters",
         "limits",
         "parameters",
@@ -135,6 +144,7 @@ class LocalEndpoint(Endpoint):
         self.request_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
+        self._sweep_size = _MIN_SWEEP
         self._reception = Reception(self)
 
     @classmethod
@@ -169,6 +179,9 @@ class LocalEndpoint(Endpoint):
 
     def _wake_earlier(self, time_due: float) -> None:
         """Learn that something is due at *time_due*, earlier than all else."""
+
+    def _require_open(self) -> None:
+        """Raise if nothing can be sent any more; called before a message is entered."""
 
     # What applications and drivers call.
 
@@ -232,8 +245,10 @@ class LocalEndpoint(Endpoint):
         Raises:
           LocalProtocolError: for an ACK or RST (``entry.reply()`` sends those), a missing destination, a CON to a
             group, or a message ID that is in use.
-          PendingLimitReached: if too many messages wait for this destination already.
+          PendingLimitReached: if too many messages wait for this destination already, or are remembered at all.
+          trio.ClosedResourceError: by a driver whose endpoint has been closed.
         """
+        self._require_open()
         destination = destination_endpoint or message.destination_endpoint
         if not isinstance(destination, Endpoint):
             raise LocalProtocolError(f"{message!r} has no destination")
@@ -263,11 +278,23 @@ class LocalEndpoint(Endpoint):
                 return token
 
     def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
-        """Return what is known of *endpoint*; nothing, if there was no contact before."""
+        """Return what is known of *endpoint*; nothing, if there was no contact before.
+
+        It is forgotten some time after the last message that is remembered.
+        """
         state = self._remotes.get(endpoint)
         if state is None:
+            if len(self._remotes) >= self._sweep_size:
+                self._sweep()
             state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
         return state
+
+    def _sweep(self) -> None:
+        """Drop the states that were asked for, and with which nothing came to be exchanged."""
+        for state in list(self._remotes.values()):
+            self.forget_remote_if_idle(state)
+        # Only when there are twice as many again: that makes O(1) for each.
+        self._sweep_size = 2 * len(self._remotes) + _MIN_SWEEP
 
     def next_message_id(self, endpoint: Endpoint) -> int:
         """Return a message ID for a message to *endpoint*; see :meth:`RemoteEndpointState.next_message_id`."""
@@ -370,11 +397,21 @@ class LocalEndpoint(Endpoint):
     def transmit(
         self, octets: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None
     ) -> OSError | None:
-        """Send a datagram and return what went wrong, for entries, which go on anyway."""
+        """Send a datagram and return what went wrong, for entries, which go on anyway.
+
+        What is wrong for a moment only is a loss like any other.  What is no OSError, such as that there is no socket,
+        is wrapped: nothing may raise out of the tasks of a driver.
+        """
         try:
             self.rawsendto(octets, destination_endpoint, local_address)
         except OSError as exc:
-            return exc
+            if exc.errno not in _PASSING:
+                return exc
+            self.counters.turned_away["the system's memory for datagrams"] += 1
+        except Exception as exc:
+            error = OSError(str(exc) or repr(exc))
+            error.__cause__ = exc
+            return error
         return None
 
     def known_remote(self, endpoint: Endpoint) -> RemoteEndpointState | None:

@@ -70,7 +70,8 @@ class Reception:
         try:
             message = decode_message_untrusted(data)
         except MessageFormatError as exc:
-            return self._reject_malformed(exc, source, local_address)
+            self._reject_malformed(exc, source, local_address)
+            return None
         message.source_endpoint = source
         message.destination_endpoint = self._local
         message.local_address = local_address

@@ -18,9 +18,8 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.local import LocalEndpoint, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.wire.errors import MessageFormatError
-from trio_coap.wire.message import EndpointAddress, Message
+from trio_coap.wire.message import EndpointAddress
 
 _logger = logging.getLogger(__name__)
 
@@ -82,31 +81,6 @@ class DrivenEndpoint(LocalEndpoint):
     def _require_open(self) -> None:
         if self.is_closed:
             raise trio.ClosedResourceError(f"{self!r} is closed")
-
-    def send(
-        self,
-        message: Message,
-        destination_endpoint: Endpoint | None = None,
-        *,
-        now: float | None = None,
-        parameters: TransmissionParameters | None = None,
-        listener: SentListener | None = None,
-        local_address: EndpointAddress | None = None,
-    ) -> SentMessageCacheEntry:
-        """Send a CON or NON message; see :meth:`LocalEndpoint.send`.
-
-        Raises:
-          trio.ClosedResourceError: if the endpoint has been closed.
-        """
-        self._require_open()
-        return super().send(
-            message,
-            destination_endpoint,
-            now=now,
-            parameters=parameters,
-            listener=listener,
-            local_address=local_address,
-        )
 
     def _wake_earlier(self, time_due: float) -> None:
         if self._wakeup is not None and time_due < self._wakeup.deadline:
