@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 
 import pytest
 
@@ -25,6 +26,8 @@ from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.memory import MAX_FORGOTTEN, RESERVED_SHARE
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, Limits
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.reception import Reason
+from trio_coap.messaging.rejections import LOG_PERIOD
 from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.errors import MessageFormatError
@@ -595,15 +598,43 @@ def test_the_log_names_the_remote_the_rule_the_section_and_the_offset(caplog: py
     with caplog.at_level(logging.INFO), pytest.raises(MessageFormatError):
         engine.datagram_received(MALFORMED, PEER, 0.0)
     (record,) = caplog.records
-    for part in (PEER.hostinfo, "payload marker", "section 3", "octet 4"):
+    for part in (PEER.hostinfo, "payload marker", "RFC 7252 section 3", "octet 4"):
         assert part in record.getMessage()
 
 
 def test_the_log_is_limited(caplog: pytest.LogCaptureFixture) -> None:
-    engine = make_engine(limits=Limits(max_logged_remotes=2))
+    engine = make_engine(limits=Limits(max_logged_rejections=2))
     with caplog.at_level(logging.INFO):
         for number in range(10):
             engine.hear(Message(type=NON, message_id=1), Endpoint((f"198.51.100.{number}", 5683)))
     assert len(caplog.records) == 3
     assert "counted, not logged" in caplog.records[-1].getMessage()
     assert rejected(engine) == {"an empty Non-confirmable message": 10}
+
+
+def test_after_an_hour_a_full_log_starts_anew(caplog: pytest.LogCaptureFixture) -> None:
+    engine = make_engine(limits=Limits(max_logged_rejections=1))
+    ping = Message(type=NON, message_id=1)
+    with caplog.at_level(logging.INFO):
+        for engine.now in (5.0, 6.0, 5.0 + LOG_PERIOD - 1, 5.0 + LOG_PERIOD):
+            engine.hear(ping, PEER)
+            engine.hear(ping, OTHER)
+    assert [PEER.hostinfo in record.getMessage() for record in caplog.records] == [True, False, True, False]
+
+
+def test_who_is_above_counts_rejections_too(caplog: pytest.LogCaptureFixture) -> None:
+    engine = make_engine()
+    with caplog.at_level(logging.INFO):
+        engine.count_rejection("an unknown critical option", "5.4.1", PEER, "number 9")
+        engine.count_rejection("a late notification", "RFC 7641 section 3.4", PEER)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("an unknown critical option (RFC 7252 section 5.4.1), number 9")
+    assert second.endswith("a late notification (RFC 7641 section 3.4)")
+    assert rejected(engine) == {"an unknown critical option": 1, "a late notification": 1}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_names_its_section(reason: Reason) -> None:
+    text, section = reason.value
+    assert text
+    assert re.fullmatch(r"\d(\.\d)*", section)

@@ -18,7 +18,7 @@ from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.reception import Reception
+from trio_coap.messaging.reception import Reason, Reception
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.messaging.statistics import Counters, EndpointStatistics
@@ -319,6 +319,20 @@ class LocalEndpoint(Endpoint):
             turned_away=dict(counters.turned_away),
         )
 
+    def count_rejection(
+        self, reason: str, section: str, remote: EndpointAddress, detail: str = "", *, now: float | None = None
+    ) -> None:
+        """Count a message that was rejected or ignored, and log it once for each reason and remote.
+
+        Args:
+          reason: the rule that is broken, as a short constant text.
+          section: the section of RFC 7252 that has the rule, such as ``"5.4.1"``, or ``"RFC 7641 section 4.2"``.
+          remote: whose message it was.
+          detail: what else the log should say.
+          now: the current time, in seconds; by default :meth:`clock`.
+        """
+        self._reception.rejections.count(reason, section, remote, self.clock() if now is None else now, detail)
+
     # What drivers call.
 
     def datagram_received(
@@ -371,7 +385,7 @@ class LocalEndpoint(Endpoint):
         state = self._remotes.get(remote)
         entry = state.sent_cache.get(int.from_bytes(quoted[2:4], "big")) if state and len(quoted) >= 4 else None
         if entry is None or entry.transmissions == 0 or not entry.is_quoted_by(quoted):
-            self._reception.rejections.count("an ICMP error that quotes nothing we sent", remote)
+            self.count_rejection(*Reason.FOREIGN_ERROR.value, remote, now=now)
             return False
         entry.fail(os_error, now)
         return True

@@ -135,8 +135,9 @@ class Limits:
     """Messages that NSTART, PROBING_RATE or a full message-ID space hold back for one remote.  More are refused: an
     application or a peer that piles up more than that will not be helped by a longer queue."""
 
-    max_logged_remotes: int = 1_000
-    """Remotes whose malformed or unexpected messages are logged one by one; beyond it they are only counted."""
+    max_logged_rejections: int = 1_000
+    """Pairs of a remote and a reason for which its messages are rejected that are logged in an hour, each once; beyond it
+    they are only counted, so that a flood does not fill the log."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Limits):

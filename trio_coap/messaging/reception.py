@@ -20,6 +20,7 @@ rejected without a listener's doing leaves nothing behind.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.endpoint import Endpoint
@@ -34,6 +35,26 @@ if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint, ResponseListener
 
 
+class Reason(enum.Enum):
+    """Why a well-formed message is rejected or ignored: a text, by which it is counted, and a section of RFC 7252."""
+
+    CON_TO_GROUP = "a Confirmable request to a group", "8.1"
+    NOT_SERVED = "a request, and nobody serves here", "4.2"
+    RESPONSE_TO_GROUP = "a response to a group", "8.1"
+    UNKNOWN_TOKEN = "a response with an unknown token", "5.3.2"
+    EMPTY_TO_GROUP = "an empty message to a group", "8.1"
+    EMPTY_NON = "an empty Non-confirmable message", "4.3"
+    ACK_TO_NOTHING = "an acknowledgement for nothing that was sent", "4.2"
+    RST_TO_NOTHING = "a Reset for nothing that was sent", "4.2"
+    RST_WITH_CONTENT = "a Reset that is not empty", "4.2"
+    ACK_WITH_REQUEST = "an acknowledgement that carries a request", "4.2"
+    RESPONSE_TO_NO_REQUEST = "a piggybacked response to what is no request", "5.2.1"
+    ANOTHER_TOKEN = "a piggybacked response with another token", "5.3.2"
+    SECOND_ACK = "an acknowledgement that does not fit, or a second one", "4.2"
+    SECOND_RST = "a Reset that does not fit, or a second one", "4.2"
+    FOREIGN_ERROR = "an ICMP error that quotes nothing we sent", "4.2"
+
+
 @final
 class Reception:
     """The receiving half of a local endpoint's engine."""
@@ -44,7 +65,7 @@ class Reception:
         """Receive for *local*."""
         self._local = local
         self._counters = local.counters
-        self.rejections = Rejections(local.counters, local.limits.max_logged_remotes)
+        self.rejections = Rejections(local.counters, local.limits.max_logged_rejections)
         self.memory = Memory(local)
 
     def process_datagram(
@@ -70,7 +91,7 @@ class Reception:
         try:
             message = decode_message_untrusted(data)
         except MessageFormatError as exc:
-            self._reject_malformed(exc, source, local_address)
+            self._reject_malformed(exc, source, now, local_address)
             return None
         message.source_endpoint = source
         message.destination_endpoint = self._local
@@ -80,9 +101,9 @@ class Reception:
         return self._process_reply(message, source, now)
 
     def _reject_malformed(
-        self, exc: MessageFormatError, source: Endpoint, local_address: EndpointAddress | None
+        self, exc: MessageFormatError, source: Endpoint, now: float, local_address: EndpointAddress | None
     ) -> None:
-        self.rejections.count(exc.rule, source, exc)
+        self.rejections.count(exc.rule, exc.section, source, now, f"at octet {exc.offset}")
         if exc.message_type is None:
             return  # Sections 3 and 4.1: what cannot even be read as a header is ignored.
         if exc.message_type == CON and not (local_address is not None and local_address.is_multicast):
@@ -101,8 +122,8 @@ class Reception:
                 duplicate.receive_again()
                 return None
         if message.code == 0:
-            return self._process_empty(message, source)
-        if not self._is_served(message, source):
+            return self._process_empty(message, source, now)
+        if not self._is_served(message, source, now):
             return message
         if not self.memory.make_room(state):
             return None
@@ -123,7 +144,7 @@ class Reception:
         self._remember(entry, now)
         return message
 
-    def _is_served(self, message: Message, source: Endpoint) -> bool:
+    def _is_served(self, message: Message, source: Endpoint, now: float) -> bool:
         """Say whether somebody here takes *message*; if not, it is rejected, and not remembered.
 
         A duplicate is rejected in the same way, without any memory of the first.
@@ -131,22 +152,20 @@ class Reception:
         is_multicast = message.local_address is not None and message.local_address.is_multicast
         is_resettable = not is_multicast
         if isinstance(message, Request):
-            # Section 8.1: a group request must be Non-confirmable, and is never acknowledged.
             if is_multicast and message.type is CON:
-                reason = "a Confirmable request to a group"
+                reason = Reason.CON_TO_GROUP
             elif self._local.request_listener is None:
-                reason = "a request, and nobody serves here"
+                reason = Reason.NOT_SERVED
                 is_resettable = is_resettable and message.type is CON
             else:
                 return True
         elif is_multicast:
-            # Section 8.1 knows group requests only; neither ACK nor Reset may answer this.
-            reason = "a response to a group"
+            reason = Reason.RESPONSE_TO_GROUP  # Neither ACK nor Reset may answer it.
         elif self._response_listener(message, source) is None:
-            reason = "a response with an unknown token"
+            reason = Reason.UNKNOWN_TOKEN
         else:
             return True
-        self.rejections.count(reason, source)
+        self._reject(reason, source, now)
         if is_resettable:
             self._reset(message, source)
         return False
@@ -160,12 +179,12 @@ class Reception:
         listener = tokens.get((source, message.token))
         return tokens.get((None, message.token)) if listener is None else listener
 
-    def _process_empty(self, message: Message, source: Endpoint) -> Message | None:
+    def _process_empty(self, message: Message, source: Endpoint, now: float) -> Message | None:
         if message.local_address is not None and message.local_address.is_multicast:
-            self.rejections.count("an empty message to a group", source)
+            self._reject(Reason.EMPTY_TO_GROUP, source, now)
             return None
         if message.type is NON:
-            self.rejections.count("an empty Non-confirmable message", source)
+            self._reject(Reason.EMPTY_NON, source, now)
             return None
         self._reset(message, source)
         return message
@@ -184,29 +203,32 @@ class Reception:
         message_id = message.message_id
         assert message_id is not None
         entry = None if state is None else state.sent_cache.get(message_id)
-        reason = None
+        reason: Reason | None = None
         if entry is None:
-            reason = f"{_REPLY_NAMES[message.type]} for nothing that was sent"
+            reason = Reason.ACK_TO_NOTHING if message.type is ACK else Reason.RST_TO_NOTHING
         elif message.type is RST and message.code != 0:
-            reason = "a Reset that is not empty"
+            reason = Reason.RST_WITH_CONTENT
         elif isinstance(message, Request):
-            reason = "an acknowledgement that carries a request"
+            reason = Reason.ACK_WITH_REQUEST
         elif isinstance(message, Response) and not isinstance(entry.message, Request):
-            reason = "a piggybacked response to what is no request"
+            reason = Reason.RESPONSE_TO_NO_REQUEST
         elif isinstance(message, Response) and message.token != entry.message.token:
-            reason = "a piggybacked response with another token"
-        if entry is None or reason is not None:
+            reason = Reason.ANOTHER_TOKEN
+        elif not entry.process_reply(message, now):
+            reason = Reason.SECOND_ACK if message.type is ACK else Reason.SECOND_RST
+        if reason is not None:
             # Section 4.2: rejecting an ACK or RST means ignoring it.
-            self.rejections.count(reason or "", source)
-            return None
-        if not entry.process_reply(message, now):
-            self.rejections.count(f"{_REPLY_NAMES[message.type]} that does not fit, or a second one", source)
+            self._reject(reason, source, now)
             return None
         if isinstance(message, Response):
             listener = self._local.tokens.get((source, message.token))
             if listener is not None:
                 listener.response_received(message, now)
         return message
+
+    def _reject(self, reason: Reason, source: Endpoint, now: float) -> None:
+        text, section = reason.value
+        self.rejections.count(text, section, source, now)
 
     def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Give *entry*, which has been passed on, its time."""
@@ -222,6 +244,3 @@ class Reception:
             entry.time_due = now + parameters.empty_ack_delay
         if entry.is_forgettable:
             self.memory.may_forget(entry)
-
-
-_REPLY_NAMES = {ACK: "an acknowledgement", RST: "a Reset"}

@@ -1,6 +1,9 @@
 """What a local endpoint knows of one remote endpoint, and the congestion control towards it (:rfc:`7252` section 4.7).
 
-Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  Rule 2: Non-confirmable
+Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  A Non-confirmable request
+takes no slot; PROBING_RATE bounds it instead.  Section 4.7 would count it as outstanding while a response is "still
+expected", and leaves undefined how long that is: a publisher's NON, which nobody answers, must not keep Confirmable requests
+waiting for MAX_RTT.  Rule 2: Non-confirmable
 messages of our own accord go to a silent endpoint at PROBING_RATE on average, the first NSTART of them at once; a
 response to a request is not of our own accord.  Rule 3: a message ID is never used again within its lifetime; when
 none is free, messages wait in the pending FIFO too.  Non-confirmable responses leave a part of the IDs to all others,
