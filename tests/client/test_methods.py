@@ -53,6 +53,9 @@ class Recorder:
         self.requests.append(request)
         return self.result
 
+    def understands(self, request: Request) -> frozenset[int]:
+        return frozenset({1, 5})  # If-Match and If-None-Match
+
 
 @pytest.mark.parametrize("code", METHODS, ids=lambda code: code.name)
 async def test_each_method_sends_its_code_and_payload(code: Code, autojump_clock: MockClock) -> None:

@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left
-from trio_coap import Code, NetworkError, TransmissionTimeout, UriError
-from trio_coap.testing import open_pair
+from trio_coap import Code, NetworkError, TransmissionParameters, TransmissionTimeout, UriError, open_client
+from trio_coap.testing import VirtualNetwork, open_pair
 
 
 async def test_a_server_answers_with_a_reset(autojump_clock: MockClock) -> None:
@@ -86,3 +86,18 @@ async def test_a_ping_that_waits_for_its_turn_does_not_count_the_wait(scene: Sce
 async def test_what_is_no_uri_is_the_callers_mistake(scene: Scene) -> None:
     with pytest.raises(UriError):
         await scene.client.ping("peer")
+
+
+async def test_the_next_address_is_pinged_when_one_does_not_answer(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    coap_network.host("10.9.0.1", "10.9.0.2", name="both", port_unreachable=True)
+    async with (
+        coap_network.open_endpoint("client") as endpoint,
+        open_client(endpoint=endpoint) as client,
+        coap_network.open_endpoint("10.9.0.2", 5683) as second,
+    ):
+        assert await client.ping("coap://both") < 1
+        assert await client.ping("coap://both", remote=second.remote) < 1
+        with pytest.raises(NetworkError):
+            await client.ping("coap://10.9.0.1", parameters=TransmissionParameters(max_retransmit=0))

@@ -170,3 +170,26 @@ async def test_two_clients_can_use_one_endpoint(autojump_clock: MockClock) -> No
 async def test_options_of_the_uri_come_before_those_of_the_caller(scene: Scene, autojump_clock: MockClock) -> None:
     async with scene.client.request(Code.GET, f"{scene.peer.uri}/a?b", options=Options(uri_path=("c",))) as handle:
         assert handle.request.options.uri_path == ("a", "c")
+
+
+async def test_a_name_without_an_address_is_a_name_that_does_not_resolve(use_resolver: Any) -> None:
+    use_resolver()
+    with pytest.raises(socket.gaierror, match="knows no address of nowhere"):
+        await TargetFinder().find("coap://nowhere/")
+
+
+@pytest.mark.parametrize("host", ["[::]", "0.0.0.0"])
+async def test_nobody_can_be_asked_at_all_addresses(host: str) -> None:
+    with pytest.raises(LocalProtocolError, match=r"means all addresses of a server; ask 127\.0\.0\.1 or \[::1\]"):
+        await TargetFinder().find(f"coap://{host}/r")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+async def test_a_host_that_no_resolver_would_take_does_not_resolve(host: str) -> None:
+    with pytest.raises(socket.gaierror, match="is not a host name"):
+        await TargetFinder().find(f"coap://{host}/r")
+
+
+async def test_a_remote_is_an_endpoint() -> None:
+    with pytest.raises(LocalProtocolError, match=r"a remote is an Endpoint, not '10.0.0.1'"):
+        await TargetFinder().find("/r", "10.0.0.1")  # type: ignore[arg-type]

@@ -55,6 +55,9 @@ class Store:
         self.requests.append(request)
         return self.body if request.code in (Code.GET, Code.FETCH, Code.POST) else None
 
+    def understands(self, request: Request) -> frozenset[int]:
+        return frozenset({5})  # If-None-Match
+
     @property
     def bodies(self) -> list[bytes]:
         return [request.payload for request in self.requests]

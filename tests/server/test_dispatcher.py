@@ -23,11 +23,13 @@ from trio_coap import (
     Endpoint,
     Limits,
     Message,
+    NotFound,
     Request,
     Response,
     open_client,
     serve,
 )
+from trio_coap.server import dispatcher
 from trio_coap.server.dispatcher import MAX_CONTENT, MAX_OPTION_HEADER
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
@@ -377,3 +379,42 @@ async def test_a_reset_from_the_client_before_the_answer_does_no_harm(
     async with open_stage(lambda request: "here", coap_network) as stage:
         stage.send(Message(type=RST, message_id=0x1234))
         assert (await stage.ask(make_request())).text == "here"
+
+
+async def test_one_remote_cannot_take_all_places_of_the_others(
+    coap_network: VirtualNetwork, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MAX_RUNNING_FOR_ONE", 2)
+
+    async def handler(request: Request) -> str:
+        await trio.sleep(5)
+        return "done"
+
+    async with open_stage(handler, coap_network) as stage:
+        stage.send(make_request(message_id=1))
+        stage.send(make_request(message_id=2))
+        answer = await stage.ask(make_request(message_id=3))
+        assert (answer.code, answer.options.max_age) == (Code.SERVICE_UNAVAILABLE, 5)
+        assert stage.server.statistics().turned_away == {"MAX_RUNNING_FOR_ONE": 1}
+        async with (
+            coap_network.open_endpoint("another") as endpoint,
+            open_client(endpoint=endpoint, base_uri=stage.server.uri) as other,
+        ):
+            assert (await other.get("/")).text == "done"
+        stage.send(make_request(message_id=4))
+        await trio.sleep(0.01)
+        assert stage.server.dispatcher.running == 1
+
+
+async def test_an_error_response_raised_in_a_nursery_of_the_handler_is_the_response(autojump_clock: MockClock) -> None:
+    async def find() -> None:
+        raise NotFound("not here")
+
+    async def handler(request: Request) -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find)
+        return "never"
+
+    async with open_pair(handler) as (client, _):
+        response = await client.get("/")
+    assert (response.code, response.text) == (Code.NOT_FOUND, "not here")

@@ -79,8 +79,6 @@ async def test_a_response_and_a_pair_say_their_code(
         ("2.05", b""),
         (Code.CONTENT, 5),
         (Code.CONTENT, None),
-        Response(Code.CONTENT, None),  # type: ignore[arg-type]
-        Response(Code.CONTENT, 5),  # type: ignore[arg-type]
         Request(Code.GET),
         "\ud800",
     ],

@@ -10,20 +10,23 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.client.support import open_peer
-from tests.server.stage import make_request, open_stage
+from tests.server.stage import Stage, make_request, open_stage
 from trio_coap import (
     Client,
+    Code,
     LocalProtocolError,
     NetworkError,
     Request,
     Server,
     Site,
+    SocketEndpoint,
     TransmissionParameters,
     open_client,
     open_endpoint,
     serve,
 )
 from trio_coap.testing import VirtualNetwork, open_pair
+from trio_coap.transports.driver import run_endpoint
 
 
 async def test_cancelling_ends_the_handlers_before_the_endpoint(autojump_clock: MockClock) -> None:
@@ -145,24 +148,33 @@ async def test_an_address_that_is_taken_is_an_error_of_the_system() -> None:
             await serve(Site(), "127.0.0.1", endpoint.port)
 
 
-async def test_a_handler_that_still_runs_when_the_endpoint_closes_sends_nothing(
+async def test_a_handler_that_outlives_its_endpoint_sends_nothing(
     coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
     finished = []
 
     async def handler(request: Request) -> str:
-        await trio.sleep(5)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
         finished.append(request)
         return "too late"
 
-    async with open_stage(handler, coap_network) as stage:
-        stage.send(make_request())
-        await trio.sleep(1)
-        stage.endpoint.close()
-        sent = stage.endpoint.statistics().tx_messages
-        await trio.sleep(10)
-        assert len(finished) == 1
-        assert stage.endpoint.statistics().tx_messages == sent
+    stages: list[tuple[Stage, int]] = []
+
+    async def close_while_it_runs() -> None:
+        async with open_stage(handler, coap_network) as stage:
+            stage.send(make_request())
+            await trio.sleep(1)
+            stage.endpoint.close()
+            stages.append((stage, stage.endpoint.statistics().tx_messages))
+            await trio.sleep(10)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await close_while_it_runs()
+    assert caught.group_contains(trio.ClosedResourceError, match="closed while it was served on")
+    assert len(finished) == 1
+    ((stage, sent),) = stages
+    assert stage.endpoint.statistics().tx_messages == sent
 
 
 async def test_requests_after_the_end_of_serving_are_reset(
@@ -201,3 +213,38 @@ async def test_a_handlers_finally_can_still_send_when_all_is_cancelled(
                     await trio.sleep(1)
                     scope.cancel()
     assert said == ["good bye"]
+
+
+async def test_closing_a_lent_endpoint_ends_the_server_and_its_handlers() -> None:
+    endpoint = SocketEndpoint.create_bound_endpoint(host="127.0.0.1", port=0)
+    running, ended = trio.Event(), trio.Event()
+
+    async def handler(request: Request) -> None:
+        running.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def serve_and_see() -> None:
+        with pytest.raises(trio.ClosedResourceError, match="closed while it was served on"):
+            await serve(handler, endpoint=endpoint)
+
+    async with run_endpoint(endpoint), open_client() as client, trio.open_nursery() as nursery:
+        nursery.start_soon(serve_and_see)
+        await wait_all_tasks_blocked()
+        async with client.request(Code.GET, endpoint.uri):
+            await running.wait()
+            endpoint.close()
+            await ended.wait()
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize(("host", "asked"), [("::", "coap://[::1]"), ("0.0.0.0", "coap://127.0.0.1")])
+async def test_the_uri_of_a_server_on_all_addresses_can_be_asked(host: str, asked: str) -> None:
+    async with trio.open_nursery() as nursery:
+        server: Server = await nursery.start(serve, lambda request: "here", host, 0)
+        assert server.uri == f"{asked}:{server.endpoint.port}"
+        async with open_client() as client:
+            assert (await client.get(server.uri)).text == "here"
+        nursery.cancel_scope.cancel()

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_coap import Code, Endpoint, LocalEndpoint, Request, TransmissionParameters
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.sent import SentState
 from trio_coap.testing import VirtualNetwork
 from trio_coap.transports.driver import DrivenEndpoint, raise_single, run_endpoint
 from trio_coap.wire.message import EndpointAddress
@@ -26,11 +27,14 @@ class Driver(DrivenEndpoint):
         super()._reset()
         self.sent: list[tuple[float, bytes]] = []
         self.wakings = 0
+        self.send_error: Exception | None = None
         self.failure: Exception | None = None
 
     def _rawsendto(
         self, data: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None = None
     ) -> None:
+        if self.send_error is not None:
+            raise self.send_error
         self.sent.append((trio.current_time(), data))
 
     def process_due(self, now: float, *, limit: int = 1000) -> float:
@@ -184,6 +188,21 @@ async def test_closing_inside_the_body_is_fine(autojump_clock: MockClock) -> Non
         with pytest.raises(trio.ClosedResourceError):
             driver.send(Request(Code.GET), REMOTE)
     assert driver.queue.earliest() == math.inf
+
+
+async def test_a_driver_that_cannot_send_fails_its_messages_and_goes_on(autojump_clock: MockClock) -> None:
+    driver = make_driver(parameters=EXACT)
+    async with run_endpoint(driver):
+        entry = driver.send(Request(Code.GET), REMOTE)
+        driver.send_error = trio.ClosedResourceError("no socket")
+        await trio.sleep(10)
+        assert entry.state is SentState.COMPLETED
+        driver.send(Request(Code.GET), REMOTE)
+        assert driver.statistics().sent == 2
+        driver.close()
+        with pytest.raises(trio.ClosedResourceError, match="is closed"):
+            driver.send(Request(Code.GET), REMOTE)
+        assert driver.statistics().sent == 0
 
 
 async def test_the_tasks_end_with_the_body(autojump_clock: MockClock) -> None:

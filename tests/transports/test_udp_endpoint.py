@@ -32,6 +32,7 @@ from trio_coap import (
 )
 from trio_coap.transports.driver import run_endpoint
 from trio_coap.transports.udp import endpoint as udp
+from trio_coap.transports.udp.sockets import open_socket
 from trio_coap.wire.message import decode_message_untrusted
 
 GET = Request(Code.GET, message_id=0x1234, token=b"tk").encode()
@@ -388,3 +389,37 @@ async def test_a_wake_up_without_a_datagram_does_no_harm() -> None:
     assert not endpoint._receive_batch()
     endpoint.close()
     assert not endpoint._receive_batch()
+
+
+@pytest.mark.parametrize("pause", [False, True], ids=["at once", "after a pause"])
+async def test_a_running_endpoint_goes_on_with_another_socket(pause: bool) -> None:
+    endpoint = SocketEndpoint.create_bound_endpoint(host="127.0.0.1", port=0, reuse_port=True)
+    async with run_endpoint(endpoint), open_client() as client:
+        await wait_all_tasks_blocked()
+        other = open_socket("127.0.0.1", endpoint.port, reuse_port=True)
+        if pause:
+            previous = endpoint.set_bound_socket(None)
+            await wait_all_tasks_blocked()
+            assert endpoint.set_bound_socket(other) is None
+        else:
+            previous = endpoint.set_bound_socket(other)
+        assert previous is not None
+        previous.close()
+        assert await client.ping(endpoint.uri) < 1
+
+
+async def test_what_an_endpoint_without_a_socket_sends_fails_and_it_goes_on() -> None:
+    endpoint = SocketEndpoint.create_bound_endpoint(host="127.0.0.1", port=0)
+    async with run_endpoint(endpoint), open_client(endpoint=endpoint) as client:
+        sock = endpoint.set_bound_socket(None)
+        with pytest.raises(NetworkError, match="no socket"):
+            await client.get("coap://127.0.0.1/r")
+        assert endpoint.set_bound_socket(sock) is None
+        assert await client.ping(endpoint.uri) < 1
+
+
+def test_an_endpoint_can_get_and_lose_its_socket_without_a_loop() -> None:
+    endpoint = SocketEndpoint.create_bound_endpoint(host="127.0.0.1", port=0)
+    sock = endpoint.set_bound_socket(None)
+    assert sock is not None
+    sock.close()

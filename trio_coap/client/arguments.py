@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TypedDict, cast
 
 from trio_coap.client.transfer import MAX_BODY, Progress
-from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.block import Block
+from trio_coap.wire.message import EndpointAddress
 from trio_coap.wire.options import OptionInput, Options
 
 
@@ -25,12 +25,15 @@ class RequestArguments(TypedDict, total=False):
     parameters: TransmissionParameters | None
     """Transmission parameters for this request; by default the endpoint's."""
 
-    remote: Endpoint | None
+    remote: EndpointAddress | None
     """Where to send the request (a proxy, say, or a peer that contacted us), whatever the URI's host is."""
 
     options: Options
     """Options in addition to those of the URI; those given by name replace them."""
 
+    uri_host: str | None
+    uri_port: int | None
+    uri_query: Sequence[str] | None
     if_match: Sequence[bytes] | None
     etag: bytes | Sequence[bytes] | None
     if_none_match: bool | None
@@ -84,7 +87,7 @@ def split_transfer_arguments(
 
 def split_arguments(
     arguments: RequestArguments,
-) -> tuple[bool, TransmissionParameters | None, Endpoint | None, Options]:
+) -> tuple[bool, TransmissionParameters | None, EndpointAddress | None, Options]:
     """Return confirmable, parameters, remote, and all options that *arguments* give.
 
     Raises:

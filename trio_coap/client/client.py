@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Unpack, final
 
 from trio_coap.client.arguments import (
@@ -19,13 +19,14 @@ from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
 from trio_coap.client.transfer import Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import Request, Response
+from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
 
 
@@ -34,7 +35,7 @@ class Client:
     """Sends requests from one endpoint; made by :func:`open_client`.
 
     The methods ``get`` to ``ipatch`` send a request and return the response, whatever its code.  They share these
-    arguments, and raise what :meth:`RequestHandle.receive` raises:
+    arguments:
 
     - *uri*: an absolute URI, or one relative to the client's base URI;
     - *payload*: octets, or a text that is sent as UTF-8 (as text/plain unless *content_format* says otherwise);
@@ -46,6 +47,17 @@ class Client:
 
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
+
+    The addresses of a name are tried in the resolver's order: the next one when the network says that one cannot be
+    reached, or after MAX_TRANSMIT_WAIT of silence.
+
+    They raise what :meth:`RequestHandle.receive` raises, and before anything is sent
+
+    - :exc:`UriError` (a LocalProtocolError and a ValueError), if *uri* is not a URI of CoAP;
+    - :exc:`LocalProtocolError`, if an argument does not fit, or there is no transport for the URI's scheme;
+    - :exc:`socket.gaierror` (an OSError), if the host does not resolve;
+    - :exc:`PendingLimitReached`, if too many requests wait for this host already;
+    - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
     def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
@@ -168,21 +180,27 @@ class Client:
         upload = Upload(conversation, reader, self._tags, progress, block_size)
         yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
 
-    async def ping(self, uri: str) -> float:
+    async def ping(
+        self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None
+    ) -> float:
         """Send an empty Confirmable message, the CoAP ping, and wait for its Reset (:rfc:`7252` section 4.3).
 
         Args:
           uri: whom to ping; only scheme, host and port count.
+          parameters: transmission parameters for the ping; by default the endpoint's.
+          remote: whom to ping, whatever the URI's host is.
 
         Returns:
           The round-trip time, in seconds.
 
         Raises:
-          TransmissionTimeout: if nobody answered.
-          NetworkError: if the network said that the ping cannot be delivered.
+          DeliveryError: if nobody answered at the last of the addresses, or the network said that it is in vain.
         """
-        (endpoint, _), *_ = await self._finder.find(uri)
-        return await send_ping(self._endpoint, endpoint)
+        *others, (last, _) = await self._finder.find(uri, remote)
+        for endpoint, _ in others:
+            with suppress(DeliveryError):
+                return await send_ping(self._endpoint, endpoint, parameters)
+        return await send_ping(self._endpoint, last, parameters)
 
     def _converse(
         self, code: Code, uri: str, body: BodySource, arguments: RequestArguments

@@ -118,6 +118,15 @@ class Limits:
     max_remembered_octets: int = 32 * 1024 * 1024
     """Octets of remembered replies, likewise."""
 
+    max_sent: int = 200_000
+    """Sent messages on their way or remembered, because their message IDs are in use, all remotes together: requests of our
+    own, notifications, and responses that are not piggybacked.  More are refused: that is three times the message IDs
+    towards one remote.  Responses are refused at fifteen sixteenths of this, so that nobody who asks keeps us from asking."""
+
+    max_sent_octets: int = 32 * 1024 * 1024
+    """Octets of these messages, likewise: payload and datagram until the message has been acknowledged or given up, then
+    header and token."""
+
     max_remotes: int = 65_536
     """Remote endpoints with state: those with whom a message was exchanged that is remembered.  At the limit,
     messages of others are dropped."""
@@ -126,8 +135,9 @@ class Limits:
     """Messages that NSTART, PROBING_RATE or a full message-ID space hold back for one remote.  More are refused: an
     application or a peer that piles up more than that will not be helped by a longer queue."""
 
-    max_logged_remotes: int = 1_000
-    """Remotes whose malformed or unexpected messages are logged one by one; beyond it they are only counted."""
+    max_logged_rejections: int = 1_000
+    """Pairs of a remote and a reason for which its messages are rejected that are logged in an hour, each once; beyond it
+    they are only counted, so that a flood does not fill the log."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Limits):

@@ -4,7 +4,8 @@
 state                   what is due                                 and then
 ======================  ==========================================  =======================================
 ``PENDING``             nothing (NSTART, no message ID), or the     first transmission: ``UNACKNOWLEDGED``,
-                        first transmission (PROBING_RATE)           a NON ``COMPLETED``
+                        first transmission (PROBING_RATE, or        a NON ``COMPLETED``; pending again without
+                        ``time_due`` was assigned)                  an NSTART slot
 ``UNACKNOWLEDGED``      the next retransmission                     the same, after the last ``FINAL_WAIT``
 ``FINAL_WAIT``          giving up, MAX_TRANSMIT_WAIT after the      ``COMPLETED``
                         first transmission
@@ -27,9 +28,11 @@ from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import RemoteProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, Response
+from trio_coap.wire.options import Options
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
+    from trio_coap.messaging.received import RcvdMessageCacheEntry
     from trio_coap.messaging.remote import RemoteEndpointState
 
 DEFAULT_MAX_AGE = 60
@@ -68,11 +71,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
       transmissions: how often it was sent so far, the first time included.
       reply_message: the ACK or RST that came for it, or None.
       listener: who wants to know; None if nobody does (any more).
-      octets: the datagram, encoded when the message was given to us; its ID is right once it has one.
+      octets: the datagram, encoded when the message was given to us; its ID is right once it has one.  Of a completed
+        message only header and token are kept, and :attr:`message` is a copy with no option but Max-Age.
+      size: how much is kept, in octets.
       is_solicited: whether it responds to a request.
     """
 
     __slots__ = (
+        "_answers",
         "_local_address",
         "_parameters",
         "_remote",
@@ -82,6 +88,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         "listener",
         "octets",
         "reply_message",
+        "size",
         "state",
         "transmissions",
     )
@@ -98,6 +105,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         parameters: TransmissionParameters | None = None,
         listener: SentListener | None = None,
         local_address: EndpointAddress | None = None,
+        answers: RcvdMessageCacheEntry | None = None,
     ) -> None:
         """Enter *message* as pending; :meth:`RemoteEndpointState.submit` sends it.
 
@@ -111,6 +119,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
           parameters: for this message; by default the cache's.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from; by default the kernel chooses.
+          answers: the request, if it is a response.
         """
         super().__init__(cache, message, now, activate=False)
         self.destination_endpoint = destination_endpoint
@@ -119,11 +128,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.reply_message: Message | None = None
         self.listener = listener
         self.octets = octets
-        self.is_solicited = False
+        self.is_solicited = answers is not None
+        self.size = 0
+        self._answers = answers
         self._remote = remote
         self._parameters = parameters or cache.parameters
         self._local_address = local_address
         self._timeout = 0.0
+        remote.local.counters.sent += 1
+        self._count_octets(len(octets) + len(message.payload))
 
     @property
     def parameters(self) -> TransmissionParameters:
@@ -150,7 +163,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
     def is_quoted_by(self, quoted: bytes) -> bool:
         """Return whether *quoted* is the beginning of the datagram, header and token at the least."""
-        return len(quoted) >= 4 + len(self.message.token) and self.octets.startswith(quoted)
+        if len(quoted) < 4 + len(self.message.token):
+            return False
+        return self.octets.startswith(quoted) or (self._is_shed and quoted.startswith(self.octets))
 
     def process_timeout(self, now: float) -> None:
         """Do what the table says for the state; see :meth:`MessageCacheEntry.process_timeout`."""
@@ -167,10 +182,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
             self._timeout = self._remote.draw_timeout(self._parameters)
             last = self._parameters.max_retransmit == 0
             self._set_due(now, is_last=last)
-        else:
-            self.state = SentState.COMPLETED
-            self.time_due = self._expires(now)
-        self._send(now)
+            self._send(now)
+            return
+        self.state = SentState.COMPLETED
+        self.time_due = self._expires(now)
+        octets = self.octets
+        if self._answers is not None:
+            self._answers.response_sent(self.message, octets)
+        self._shed()
+        self._send(now, octets)
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""
@@ -218,12 +238,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.listener = None
         if self.cache is None:
             return
-        if self.activated_at is None:
+        if self.transmissions == 0:
             self._remote.withdraw(self, now)
         elif self.state is not SentState.COMPLETED:
+            assert self.activated_at is not None
             self.state = SentState.COMPLETED
             self._remote.outstanding -= 1
             self.time_due = self._expires(self.activated_at)
+            self._shed()
         self._remote.release(now)
 
     def fail(self, os_error: OSError, now: float) -> None:
@@ -242,16 +264,36 @@ class SentMessageCacheEntry(MessageCacheEntry):
             time_due = self.activated_at + self._parameters.max_transmit_wait
         self.time_due = time_due
 
-    def _send(self, now: float) -> None:
+    @property
+    def _is_shed(self) -> bool:
+        return self.state is SentState.COMPLETED
+
+    def _shed(self) -> None:
+        """Let go of what nobody needs any more: an ICMP error is known by header and token."""
+        message = self.message
+        max_age = message.options.max_age if isinstance(message, Response) else None
+        self.message = message.replace(
+            payload=b"", options=_NO_OPTIONS if max_age is None else Options(max_age=max_age)
+        )
+        self.octets = self.octets[: 4 + len(message.token)]
+        self._answers = None
+        self._count_octets(len(self.octets) - self.size)
+
+    def _count_octets(self, octets: int) -> None:
+        self.size += octets
+        self._remote.local.counters.sent_octets += octets
+
+    def _send(self, now: float, octets: bytes = b"") -> None:
         remote = self._remote
-        error = remote.local.transmit(self.octets, self.destination_endpoint, self._local_address)
+        octets = octets or self.octets
+        error = remote.local.transmit(octets, self.destination_endpoint, self._local_address)
         if error is None:
-            remote.count_sent(len(self.octets), now)
+            remote.count_unanswered(len(octets), now)
         else:
             self.fail(error, now)
 
     def _start_late(self, now: float) -> None:
-        self._remote.release_held(now)
+        self._remote.start_late(self, now)
 
     def _give_up(self, now: float) -> None:
         listener = self.listener
@@ -269,6 +311,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def _elapsed(self, now: float) -> float:
         return 0.0 if self.activated_at is None else now - self.activated_at
 
+
+_NO_OPTIONS = Options()
 
 _OUTSTANDING = frozenset({SentState.UNACKNOWLEDGED, SentState.FINAL_WAIT})
 

@@ -121,6 +121,11 @@ class BlockwiseHandler:
         self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait)
         self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped)
 
+    def understands(self, request: Request) -> frozenset[int]:
+        """Return the numbers of the critical options that the application's handler processes for *request*."""
+        understands: Callable[[Request], frozenset[int]] | None = getattr(self._handler, "understands", None)
+        return frozenset() if understands is None else understands(request)
+
     def __call__(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
         """Answer *request*.
 

@@ -19,11 +19,13 @@ Rule: whatever a handler does, the server goes on.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol, final, runtime_checkable
 
 import trio
 
+from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.results import HandlerResult, to_response
@@ -54,9 +56,10 @@ class _Closable(Protocol):
 Handler = Callable[[Request], "HandlerResult | Awaitable[HandlerResult]"]
 """Answers requests: a plain function, which must not block, or an ``async def``."""
 
-UNDERSTOOD_OPTIONS = frozenset({1, 3, 5, 7, 11, 15, 17, 23, 27, 35, 39})
-"""The critical options that are processed here or left to handlers: If-Match, Uri-Host, If-None-Match, Uri-Port,
-Uri-Path, Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own."""
+UNDERSTOOD_OPTIONS = frozenset({3, 7, 11, 15, 17, 23, 27, 35, 39})
+"""The critical options that are processed here or mean nothing that could be missed: Uri-Host, Uri-Port, Uri-Path,
+Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own.  For others, such as If-Match, the handler
+must say that it processes them; see :class:`UnderstandingHandler`."""
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -64,8 +67,22 @@ MAX_CONTENT = 65_507 - 4 - 8 - 1
 MAX_OPTION_HEADER = 5
 """Octets that tell an option's number and length, at most (:rfc:`7252` section 3.1)."""
 
+MAX_RUNNING_FOR_ONE = 250
+"""Handler tasks at a time for one remote endpoint: a quarter of the default for all, so that one cannot lock out the
+others."""
+
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server at its limit: seconds after which to try again (:rfc:`7252` section 5.9.3.4)."""
+
+
+class UnderstandingHandler(Protocol):
+    """A handler that processes more critical options than those that every server does; a :class:`Site` is one."""
+
+    def __call__(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        """Answer *request*."""
+
+    def understands(self, request: Request) -> frozenset[int]:
+        """Return the numbers of the critical options that are processed in answering *request*."""
 
 
 @final
@@ -88,14 +105,18 @@ class Dispatcher:
           max_running_handlers: how many of them may run at a time.
         """
         self._handler = handler
+        self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
         self._endpoint = endpoint
         self._nursery = nursery
         self._max_running_handlers = max_running_handlers
         self.running = 0
+        self._running_for: Counter[Endpoint] = Counter()
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
         problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
+        if problem is not None and self._understands is not None:
+            problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
         if problem is not None and request.type is not CON:
             if not entry.is_multicast:
                 entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
@@ -113,12 +134,19 @@ class Dispatcher:
             self._respond(_error_response(exc, request), request, entry)
 
     def _start(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
+        remote = entry.remote.endpoint
+        reached = None
         if self.running >= self._max_running_handlers:
+            reached = "max_running_handlers"
+        elif self._running_for[remote] >= MAX_RUNNING_FOR_ONE:
+            reached = "MAX_RUNNING_FOR_ONE"
+        if reached is not None:
             if isinstance(awaitable, _Closable):
                 awaitable.close()
-            self._endpoint.counters.turned_away["max_running_handlers"] += 1
+            self._endpoint.counters.turned_away[reached] += 1
             raise ServiceUnavailable("too many requests at a time", max_age=RETRY_AFTER)
         self.running += 1
+        self._running_for[remote] += 1
         self._nursery.start_soon(self._run, awaitable, request, entry)
 
     async def _run(self, awaitable: Awaitable[HandlerResult], request: Request, entry: RcvdMessageCacheEntry) -> None:
@@ -126,10 +154,16 @@ class Dispatcher:
             try:
                 result = await awaitable
             finally:
-                self.running -= 1
+                self._end(entry.remote.endpoint)
             self._respond(to_response(result, request), request, entry)
         except Exception as exc:
             self._respond(_error_response(exc, request), request, entry)
+
+    def _end(self, remote: Endpoint) -> None:
+        self.running -= 1
+        self._running_for[remote] -= 1
+        if not self._running_for[remote]:
+            del self._running_for[remote]
 
     def _respond(self, response: Response, request: Request, entry: RcvdMessageCacheEntry) -> None:
         if self._endpoint.is_closed:
@@ -158,6 +192,12 @@ def _check(request: Request) -> None:
 
 
 def _error_response(exc: Exception, request: Request) -> Response:
+    # A handler that raised it in a nursery of its own meant the error, not the group around it.
+    leaf: BaseException = exc
+    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+        leaf = leaf.exceptions[0]
+    if isinstance(leaf, ResponseError):
+        exc = leaf
     # An error that a handler got as a client, and let pass, is no answer of ours.
     if isinstance(exc, ResponseError) and exc.response is None:
         try:

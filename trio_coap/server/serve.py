@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from socket import AF_INET6
 from typing import Unpack, final
 
 import attrs
 import trio
 
-from trio_coap.messaging.endpoint import COAP_PORT
+from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server.blockwise import BlockwiseHandler
 from trio_coap.server.dispatcher import Dispatcher, Handler
@@ -35,8 +36,12 @@ class Server:
 
     @property
     def uri(self) -> str:
-        """The base URI of the server, with the port that it got."""
-        return self.endpoint.uri
+        """A base URI of the server, with the port that it got; loopback, if it serves on all addresses."""
+        endpoint = self.endpoint
+        if not endpoint.is_unspecified:
+            return endpoint.uri
+        host = "::1" if endpoint.family == AF_INET6 else "127.0.0.1"
+        return Endpoint(host=host, port=endpoint.port, security_mode=endpoint.security_mode).uri
 
     def statistics(self) -> EndpointStatistics:
         """Return the statistics of the endpoint."""
@@ -79,7 +84,7 @@ async def serve(
       OSError: if the address is not to be had.
       LocalProtocolError: if *endpoint* is given, and something about another one.
       trio.BusyResourceError: if somebody serves on *endpoint* already.
-      trio.ClosedResourceError: if *endpoint* has been closed.
+      trio.ClosedResourceError: if *endpoint* has been closed, or is closed meanwhile.
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
         if used.is_closed:
@@ -93,9 +98,11 @@ async def serve(
                 used.request_listener = dispatcher
                 try:
                     task_status.started(Server(used, dispatcher, blockwise))
-                    await trio.sleep_forever()
+                    await used.wait_closed()
                 finally:
                     used.request_listener = None
                     await blockwise.close()
+                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
+        raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")
