@@ -475,6 +475,24 @@ def test_hearing_something_releases_what_is_held() -> None:
     assert times(engine) == [0, 5, 25, 45]
 
 
+def test_hearing_something_malformed_releases_it_too() -> None:
+    engine = make_engine()
+    for _ in range(2):
+        probe(engine)
+    engine.now = 5.0
+    with pytest.raises(MessageFormatError):
+        engine.datagram_received(bytes.fromhex("50011234ff"), PEER, 5.0)
+    assert times(engine) == [0, 5]
+
+
+def test_a_state_that_was_asked_for_counts_what_is_heard_once() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    engine.next_message_id(PEER)
+    engine.hear(get(message_id=1), PEER)
+    assert engine.state_of(PEER).rx_messages == 1
+
+
 def test_to_a_remote_that_talks_nothing_is_held_back() -> None:
     engine, server = make_engine(), Server()
     engine.request_listener = server

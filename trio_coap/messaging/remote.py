@@ -113,6 +113,11 @@ class RemoteEndpointState:
         return len(self.sent_cache.pending()) + len(self._held)
 
     @property
+    def has_held(self) -> bool:
+        """True if PROBING_RATE holds something back."""
+        return bool(self._held)
+
+    @property
     def is_idle(self) -> bool:
         """True if nothing would be lost by forgetting this state."""
         return not self.sent_cache and not self.rcvd_cache
