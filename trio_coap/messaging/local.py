@@ -195,7 +195,9 @@ class LocalEndpoint(Endpoint):
         counters.tx_octets += len(data)
         state = self._remotes.get(destination_endpoint)
         if state is not None:
-            state.count_sent(len(data))
+            state.tx_messages += 1
+            state.tx_octets += len(data)
+            state.tx_octets_since_heard += len(data)
 
     async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
         """Wait for a datagram; return it with its source.

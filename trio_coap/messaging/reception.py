@@ -94,7 +94,7 @@ class Reception:
         else:
             result = self._process_reply(message, source, state, now)
         # After all else: who learns of a failure may do what it likes, close the endpoint too.
-        if state is not None and state.has_held:
+        if state is not None and state.held:
             state.release_held(now)
         return result
 
