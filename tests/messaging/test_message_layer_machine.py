@@ -290,7 +290,7 @@ class MessageLayerMachine(RuleBasedStateMachine):
             assert len(engine.memory) == sum(len(state.forgettable) for state in states) == len(forgettable)
             assert engine.statistics().remotes == len(states)
             # Of what PROBING_RATE holds back, only the first is in the queue.
-            pending = sum(len(state.sent_cache.pending()) + len(list(state._held)[1:]) for state in states)
+            pending = sum(len(state.sent_cache.pending()) + len(list(state.held)[1:]) for state in states)
             assert len(engine.queue) + pending == engine.counters.sent + engine.counters.received
 
     @invariant()
@@ -302,7 +302,7 @@ class MessageLayerMachine(RuleBasedStateMachine):
                 for entry in state.sent_cache.values():
                     assert (entry.transmissions == 0) is (entry.state is SentState.PENDING)
                     assert entry.transmissions <= 1 + entry.parameters.max_retransmit
-                    waits = entry in state.sent_cache.pending() or entry in list(state._held)[1:]
+                    waits = entry in state.sent_cache.pending() or entry in list(state.held)[1:]
                     assert (entry.time_due is None) is waits
 
     def teardown(self) -> None:

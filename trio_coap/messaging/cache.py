@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
@@ -39,6 +39,9 @@ class MessageCacheEntry:
     """
 
     __slots__ = ("_cache", "activated_at", "created_at", "message", "message_id", "queue_place", "queue_time")
+
+    _waits_in_fifo: ClassVar[bool] = True
+    """False if an entry that is not active waits elsewhere than in the FIFO."""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class MessageCacheEntry:
         self.activated_at: float | None = None
         self.queue_time: float | None = None
         self.queue_place = -1
-        cache._add(self, is_pending=not activate)
+        cache._add(self, is_pending=self._waits_in_fifo and not activate)
         if activate:
             self.activated_at = now
             cache._reposition(self, self._expires(now) if time_due_offset is None else now + time_due_offset)

@@ -190,11 +190,14 @@ class LocalEndpoint(Endpoint):
     ) -> None:
         """Send a datagram; see :meth:`_rawsendto`."""
         self._rawsendto(data, destination_endpoint, local_address)
-        self.counters.tx_messages += 1
-        self.counters.tx_octets += len(data)
+        counters = self.counters
+        counters.tx_messages += 1
+        counters.tx_octets += len(data)
         state = self._remotes.get(destination_endpoint)
         if state is not None:
-            state.count_sent(len(data))
+            state.tx_messages += 1
+            state.tx_octets += len(data)
+            state.tx_octets_since_heard += len(data)
 
     async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
         """Wait for a datagram; return it with its source.

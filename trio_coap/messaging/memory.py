@@ -27,11 +27,14 @@ MAX_FORGOTTEN = 16
 class Memory:
     """The entries of all received messages that may be forgotten."""
 
-    __slots__ = ("_forgettable", "_local")
+    __slots__ = ("_ample_messages", "_ample_octets", "_forgettable", "_local")
 
     def __init__(self, local: LocalEndpoint) -> None:
         """Remember for *local*."""
         self._local = local
+        limits = local.limits
+        self._ample_messages = limits.max_remembered - limits.max_remembered // RESERVED_SHARE
+        self._ample_octets = limits.max_remembered_octets - limits.max_remembered_octets // RESERVED_SHARE
         self._forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -39,9 +42,8 @@ class Memory:
 
     def may_forget(self, entry: RcvdMessageCacheEntry) -> None:
         """Note that *entry* may be forgotten from now on."""
-        if entry not in self._forgettable:
-            self._forgettable[entry] = None
-            entry.remote.forgettable[entry] = None
+        self._forgettable[entry] = None
+        entry.remote.forgettable[entry] = None
 
     def removed(self, entry: RcvdMessageCacheEntry) -> None:
         """Note that *entry* has been removed from its cache."""
@@ -54,6 +56,12 @@ class Memory:
         Args:
           state: what is known of it, or None.
         """
+        # Nearly always there is room, and no share to be computed.
+        counters = self._local.counters
+        if state is not None and (
+            counters.received < self._ample_messages and counters.received_octets < self._ample_octets
+        ):
+            return True
         if state is None and not self._make_room_for_remote():
             return False
         for _ in range(MAX_FORGOTTEN):
@@ -80,14 +88,8 @@ class Memory:
     def _limit_reached(self, state: RemoteEndpointState | None) -> str | None:
         limits, counters = self._local.limits, self._local.counters
         messages, octets = limits.max_remembered, limits.max_remembered_octets
-        # Nearly always there is room, and no share to be computed.
-        if counters.received < messages - messages // RESERVED_SHARE and (
-            counters.received_octets < octets - octets // RESERVED_SHARE
-        ):
-            return None
         if state is not None and self._has_too_much(state):
-            messages -= messages // RESERVED_SHARE
-            octets -= octets // RESERVED_SHARE
+            messages, octets = self._ample_messages, self._ample_octets
         if counters.received >= messages:
             return "max_remembered"
         return "max_remembered_octets" if counters.received_octets >= octets else None

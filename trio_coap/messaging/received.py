@@ -56,6 +56,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
     __slots__ = ("_remote", "local_address", "reception_count", "reply_message", "reply_octets", "size", "state")
 
+    _waits_in_fifo = False  # Until it has been passed on, which is a matter of one call.
+
     def __init__(
         self,
         cache: MessageCache[RcvdMessageCacheEntry],
@@ -84,9 +86,11 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.reply_octets = b""
         self.local_address = local_address
         self._remote = remote
-        self.size = 0
-        remote.local.counters.received += 1
-        self._count_octets(size)
+        self.size = size
+        counters = remote.local.counters
+        counters.received += 1
+        counters.received_octets += size
+        remote.received_octets += size
 
     @property
     def remote(self) -> RemoteEndpointState:
@@ -249,10 +253,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.reply_octets = octets
         if self.cache is not None:  # A handler may outlive its endpoint.
             assert self.reply_message is not None
-            self._count_octets(len(octets) + len(self.reply_message.payload))
-
-    def _count_octets(self, octets: int) -> None:
-        self.size += octets
-        remote = self._remote
-        remote.received_octets += octets
-        remote.local.counters.received_octets += octets
+            kept = len(octets) + len(self.reply_message.payload)
+            self.size += kept
+            self._remote.received_octets += kept
+            self._remote.local.counters.received_octets += kept

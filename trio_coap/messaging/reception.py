@@ -33,6 +33,7 @@ from trio_coap.wire.message import EndpointAddress, Message, Request, Response, 
 
 if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint, ResponseListener
+    from trio_coap.messaging.remote import RemoteEndpointState
 
 
 class Reason(enum.Enum):
@@ -76,29 +77,26 @@ class Reception:
         counters.rx_messages += 1
         counters.rx_octets += len(data)
         state = self._local.known_remote(source)
-        if state is None:
-            return self._process(data, source, now, local_address)
-        state.count_heard(len(data), now)
-        try:
-            return self._process(data, source, now, local_address)
-        finally:
-            # After all else: who learns of a failure may do what it likes, close the endpoint too.
-            state.release_held(now)
-
-    def _process(
-        self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None
-    ) -> Message | None:
+        if state is not None:
+            state.count_heard(len(data), now)
         try:
             message = decode_message_untrusted(data)
         except MessageFormatError as exc:
+            if state is not None:
+                state.release_held(now)
             self._reject_malformed(exc, source, now, local_address)
             return None
         message.source_endpoint = source
         message.destination_endpoint = self._local
         message.local_address = local_address
         if message.type is CON or message.type is NON:
-            return self._process_message(message, source, len(data), now)
-        return self._process_reply(message, source, now)
+            result = self._process_message(message, source, state, len(data), now)
+        else:
+            result = self._process_reply(message, source, state, now)
+        # After all else: who learns of a failure may do what it likes, close the endpoint too.
+        if state is not None and state.held:
+            state.release_held(now)
+        return result
 
     def _reject_malformed(
         self, exc: MessageFormatError, source: Endpoint, now: float, local_address: EndpointAddress | None
@@ -110,11 +108,12 @@ class Reception:
             self._local.transmit(Message(type=RST, message_id=exc.message_id).encode(), source, local_address)
         raise exc
 
-    def _process_message(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+    def _process_message(
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, size: int, now: float
+    ) -> Message | None:
         """Process a CON or NON message."""
         message_id = message.message_id
         assert message_id is not None
-        state = self._local.known_remote(source)
         if state is not None:
             duplicate = state.rcvd_cache.get(message_id)
             if duplicate is not None:
@@ -123,11 +122,13 @@ class Reception:
                 return None
         if message.code == 0:
             return self._process_empty(message, source, now)
-        if not self._is_served(message, source, now):
+        request_listener = self._local.request_listener
+        is_plain = isinstance(message, Request) and request_listener is not None and message.local_address is None
+        if not is_plain and not self._is_served(message, source, now):
             return message
         if not self.memory.make_room(state):
             return None
-        if self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
+        if state is None or self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
             state = self._local.remote_state(source)
             state.count_heard(size, now)
         assert state is not None
@@ -135,9 +136,8 @@ class Reception:
             state.rcvd_cache, message, now, remote=state, size=size, local_address=message.local_address
         )
         if isinstance(message, Request):
-            listener = self._local.request_listener
-            assert listener is not None
-            listener.request_received(message, entry, now)
+            assert request_listener is not None
+            request_listener.request_received(message, entry, now)
         else:
             assert isinstance(message, Response)
             self._pass_response(message, entry, now)
@@ -197,9 +197,10 @@ class Reception:
         if response.type is CON and entry.cache is not None:
             entry.reply(reset=not is_accepted)
 
-    def _process_reply(self, message: Message, source: Endpoint, now: float) -> Message | None:
+    def _process_reply(
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, now: float
+    ) -> Message | None:
         """Process an ACK or RST."""
-        state = self._local.known_remote(source)
         message_id = message.message_id
         assert message_id is not None
         entry = None if state is None else state.sent_cache.get(message_id)
@@ -237,10 +238,11 @@ class Reception:
             return
         parameters = cache.parameters
         if entry.message.type is NON:
-            entry.time_due = now + parameters.non_lifetime
+            time_due = now + parameters.non_lifetime
         elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
-            entry.time_due = now + parameters.exchange_lifetime
+            time_due = now + parameters.exchange_lifetime
         else:
-            entry.time_due = now + parameters.empty_ack_delay
+            time_due = now + parameters.empty_ack_delay
+        cache._reposition(entry, time_due)
         if entry.is_forgettable:
             self.memory.may_forget(entry)

@@ -49,16 +49,17 @@ class RemoteEndpointState:
       unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
       received_octets: what is kept of messages from it and of the replies to them, in octets.
       forgettable: the entries of messages from it that may be forgotten early, the oldest first.
+      held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
     """
 
     __slots__ = (
-        "_held",
         "_is_releasing",
         "_next_message_id",
         "_unheard_since",
         "endpoint",
         "forgettable",
+        "held",
         "last_heard_at",
         "local",
         "outstanding",
@@ -99,8 +100,7 @@ class RemoteEndpointState:
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
         self._is_releasing = False
-        # NONs that PROBING_RATE holds back, in the order in which they were given.
-        self._held: OrderedDict[SentMessageCacheEntry, None] = OrderedDict()
+        self.held: OrderedDict[SentMessageCacheEntry, None] = OrderedDict()
 
     @property
     def last_heard_clk(self) -> float | None:
@@ -110,7 +110,7 @@ class RemoteEndpointState:
     @property
     def pending(self) -> int:
         """How many messages are held back."""
-        return len(self.sent_cache.pending()) + len(self._held)
+        return len(self.sent_cache.pending()) + len(self.held)
 
     @property
     def is_idle(self) -> bool:
@@ -176,30 +176,30 @@ class RemoteEndpointState:
 
     def probe(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Send a NON now, if PROBING_RATE allows, or hold it back."""
-        if not self._held and self._allowed_at(entry.parameters) <= now:
+        if not self.held and self._allowed_at(entry.parameters) <= now:
             entry.transmit(now)
             return
         # Its time is known when it is the first that is held: until then nothing is due, and it is not in the queue.
         self.sent_cache._suspend(entry, is_pending=False)
-        self._held[entry] = None
+        self.held[entry] = None
         self.release_held(now)
 
     def release_held(self, now: float) -> None:
         """Send what PROBING_RATE held back, as far as it now allows, and say when the next one is due."""
-        while self._held:
-            entry = next(iter(self._held))
+        while self.held:
+            entry = next(iter(self.held))
             allowed_at = self._allowed_at(entry.parameters)
             if allowed_at > now:
                 self.sent_cache._reposition(entry, allowed_at)
                 return
-            del self._held[entry]
+            del self.held[entry]
             entry.transmit(now)
 
     def start_late(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Send a message that waits until now; if it may not go yet, it goes back to where it waits."""
-        if entry in self._held:
+        if entry in self.held:
             self.release_held(now)
-            if entry in self._held and next(iter(self._held)) is not entry:
+            if entry in self.held and next(iter(self.held)) is not entry:
                 self.sent_cache._suspend(entry, is_pending=False)
         elif not self._number(entry) or not self._start(entry, now):
             self.sent_cache._suspend(entry)
@@ -227,12 +227,6 @@ class RemoteEndpointState:
         self.unanswered_messages = 0
         self.unanswered_octets = 0
 
-    def count_sent(self, octets: int) -> None:
-        """Take a sent datagram of any kind into account."""
-        self.tx_messages += 1
-        self.tx_octets += octets
-        self.tx_octets_since_heard += octets
-
     def count_unanswered(self, octets: int, now: float) -> None:
         """Take a sent CON or NON into account, which the peer may answer."""
         if self.unanswered_messages == 0:
@@ -246,7 +240,7 @@ class RemoteEndpointState:
 
     def withdraw(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message that was never sent."""
-        was_held = entry in self._held
+        was_held = entry in self.held
         self.sent_cache._remove(entry)
         if was_held:
             self.release_held(now)
@@ -256,7 +250,7 @@ class RemoteEndpointState:
 
         The last NON of our own accord stays as long as PROBING_RATE forbids another: that must not be forgotten.
         """
-        is_last = len(self.sent_cache) == 1 + len(self._held)
+        is_last = len(self.sent_cache) == 1 + len(self.held)
         if is_last and entry.is_probe:
             paid_at = self._allowed_at(entry.parameters)
             if paid_at > now:
@@ -348,7 +342,7 @@ class RemoteEndpointState:
         return self._unheard_since + self.unanswered_octets / parameters.probing_rate
 
     def _sent_removed(self, entry: SentMessageCacheEntry) -> None:
-        self._held.pop(entry, None)
+        self.held.pop(entry, None)
         if entry.is_outstanding:
             self.outstanding -= 1
         entry.state = SentState.COMPLETED
