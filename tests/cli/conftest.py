@@ -52,17 +52,13 @@ def make_site(peer: Peer) -> Site:
     site = Site()
     echo = site.resource("/echo")
 
-    @echo.get
-    @echo.put
-    @echo.post
-    @echo.delete
-    @echo.fetch
-    @echo.patch
-    @echo.ipatch
     def answer(request: Request) -> Response:
         peer.requests.append(request)
         content_format = request.options.content_format
         return Response(Code.CONTENT, request.payload, content_format=content_format, max_age=7)
+
+    for octet in range(1, 8):  # GET to iPATCH
+        echo.method(Code(octet), understands=["If-Match", "If-None-Match"])(answer)
 
     @site.get("/octets")
     def octets(request: Request) -> Response:
