@@ -90,7 +90,7 @@ class BenchCache:
         def expire() -> None:
             queue = cache.queue()
             for _ in range(BATCH):
-                entry = queue.pop_due(self.now + 2 * LIFETIME)
+                entry = queue.peek(self.now + 2 * LIFETIME)
                 if entry is not None:
                     cache._remove(entry)
 

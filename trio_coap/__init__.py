@@ -3,7 +3,18 @@
 What applications use is here; the rooms below are for who builds on them.
 """
 
-from trio_coap.client import Client, Observation, RequestHandle, UnprocessableResponse, open_client
+from trio_coap.client import (
+    BlockTransferError,
+    BodyTooLarge,
+    Client,
+    Observation,
+    Progress,
+    RepresentationChanged,
+    RequestHandle,
+    StreamedResponse,
+    UnprocessableResponse,
+    open_client,
+)
 from trio_coap.messaging.endpoint import COAP_PORT, COAPS_PORT, Endpoint
 from trio_coap.messaging.errors import (
     DeliveryError,
@@ -17,6 +28,8 @@ from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server import (
+    BlockLimits,
+    BlockPolicy,
     Handler,
     HandlerResult,
     NotificationPolicy,
@@ -25,6 +38,8 @@ from trio_coap.server import (
     Resource,
     Server,
     Site,
+    StreamedBody,
+    block_policy,
     serve,
 )
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
@@ -74,6 +89,10 @@ __all__ = [
     "BadOption",
     "BadRequest",
     "Block",
+    "BlockLimits",
+    "BlockPolicy",
+    "BlockTransferError",
+    "BodyTooLarge",
     "Client",
     "ClientError",
     "CoapError",
@@ -110,9 +129,11 @@ __all__ = [
     "Options",
     "PendingLimitReached",
     "PreconditionFailed",
+    "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
     "ReplyMessageError",
+    "RepresentationChanged",
     "Request",
     "RequestEntityIncomplete",
     "RequestEntityTooLarge",
@@ -126,6 +147,8 @@ __all__ = [
     "ServiceUnavailable",
     "Site",
     "SocketEndpoint",
+    "StreamedBody",
+    "StreamedResponse",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
@@ -134,6 +157,7 @@ __all__ = [
     "UnprocessableResponse",
     "UnsupportedContentFormat",
     "UriError",
+    "block_policy",
     "compose_uri",
     "content_format_of",
     "media_type_of",

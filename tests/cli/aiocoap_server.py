@@ -1,4 +1,4 @@
-"""A server made with aiocoap, for the command to talk to: run with the port, it says ``ready`` and serves until killed."""
+"""A server made with aiocoap, for the command to talk to: run with the port, it serves until killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ async def serve(port: int) -> None:
     site.add_resource(["kept"], Kept())
     site.add_resource(["separate"], Separate())
     await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port))
-    print("ready", flush=True)
     await asyncio.get_running_loop().create_future()
 
 

@@ -52,17 +52,13 @@ def make_site(peer: Peer) -> Site:
     site = Site()
     echo = site.resource("/echo")
 
-    @echo.get
-    @echo.put
-    @echo.post
-    @echo.delete
-    @echo.fetch
-    @echo.patch
-    @echo.ipatch
     def answer(request: Request) -> Response:
         peer.requests.append(request)
         content_format = request.options.content_format
         return Response(Code.CONTENT, request.payload, content_format=content_format, max_age=7)
+
+    for octet in range(1, 8):  # GET to iPATCH
+        echo.method(Code(octet), understands=["If-Match", "If-None-Match"])(answer)
 
     @site.get("/octets")
     def octets(request: Request) -> Response:
@@ -86,7 +82,7 @@ def make_site(peer: Peer) -> Site:
 
     @site.get("/critical")
     def critical(request: Request) -> Response:
-        return Response(Code.CONTENT, b"x", block2=Block(0, True, 2))
+        return Response(Code.CONTENT, b"x", q_block1=Block(0, True, 2))
 
     @site.get("/never")
     async def never(request: Request) -> None:

@@ -12,6 +12,7 @@ from trio_coap import Site
 from trio_coap.cli import demo
 
 
+@pytest.mark.slow
 def test_the_demo_ends_by_itself_and_shows_what_it_promises() -> None:
     done = subprocess.run(
         (sys.executable, "-m", "trio_coap.cli.demo"), capture_output=True, text=True, timeout=60, check=False

@@ -111,6 +111,7 @@ JSON_LIKE = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON_LIKE)
 def test_whatever_is_cbor_is_text(value: object) -> None:
     assert diagnose_untrusted(cbor2.dumps(value))

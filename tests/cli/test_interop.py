@@ -3,65 +3,32 @@
 from __future__ import annotations
 
 import re
-import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-LIBCOAP = shutil.which("coap-server-notls")
+from tests.interop.peers import NEEDS_AIOCOAP, NEEDS_LIBCOAP, libcoap_server, running_server
+
 AIOCOAP_SERVER = Path(__file__).with_name("aiocoap_server.py")
 
 pytestmark = pytest.mark.interop
-needs_libcoap = pytest.mark.skipif(LIBCOAP is None, reason="coap-server-notls is not installed (Debian: libcoap3-bin)")
-needs_aiocoap = pytest.mark.skipif(find_spec("aiocoap") is None, reason="aiocoap is not installed")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(*words: str, ready: str) -> Iterator[None]:
-    """Run a server from when it says that it is ready, and end it."""
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                if ready in line:
-                    break
-            else:
-                pytest.fail(f"{words[0]} did not start: {''.join(said)}")
-            yield
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
 def libcoap() -> Iterator[str]:
-    port = free_port()
-    with running(str(LIBCOAP), "-A", "127.0.0.1", "-p", str(port), "-v", "7", "-d", "10", ready="created UDP"):
-        yield f"127.0.0.1:{port}"
+    with libcoap_server("127.0.0.1") as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="module")
 def aiocoap() -> Iterator[str]:
-    port = free_port()
-    with running(sys.executable, str(AIOCOAP_SERVER), str(port), ready="ready"):
-        yield f"127.0.0.1:{port}"
+    with running_server("127.0.0.1", lambda port: [sys.executable, str(AIOCOAP_SERVER), str(port)]) as server:
+        yield f"127.0.0.1:{server.port}"
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_get_from_libcoap(coap, libcoap: str) -> None:
     outcome = coap("get", f"{libcoap}/.well-known/core", "-i")
     assert outcome.status == 0
@@ -69,7 +36,7 @@ def test_get_from_libcoap(coap, libcoap: str) -> None:
     assert "Content-Format: application/link-format (40)" in outcome.stderr
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_put_and_delete_at_libcoap(coap, libcoap: str) -> None:
     assert "2.01 Created" in coap("put", f"{libcoap}/fresh", "-d", "hello", "-i").stderr
     assert coap("get", f"{libcoap}/fresh").stdout == b"hello"
@@ -79,7 +46,8 @@ def test_put_and_delete_at_libcoap(coap, libcoap: str) -> None:
     assert coap("get", f"{libcoap}/fresh").status == 4
 
 
-@needs_libcoap
+@pytest.mark.slow
+@NEEDS_LIBCOAP
 def test_a_separate_response_of_libcoap(coap, libcoap: str) -> None:
     # The query says after how many seconds; the empty ACK comes first.
     outcome = coap("get", f"{libcoap}/async?1", "-v")
@@ -92,32 +60,32 @@ def test_a_separate_response_of_libcoap(coap, libcoap: str) -> None:
     ]
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_an_error_of_libcoap(coap, libcoap: str) -> None:
     outcome = coap("get", f"{libcoap}/nowhere")
     assert (outcome.status, outcome.stderr) == (4, "coap: 4.04 Not Found: Not Found\n")
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_libcoap_sends_an_option_back_that_it_does_not_know(coap, libcoap: str) -> None:
     outcome = coap("get", f"{libcoap}/time", "-o", "65001=0x01")
     assert outcome.status == 4
     assert outcome.stderr.startswith("coap: the response 4.02 Bad Option was rejected: option 65001 ")
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_a_non_to_libcoap(coap, libcoap: str) -> None:
     outcome = coap("get", f"{libcoap}/time", "--non", "-v")
     assert outcome.status == 0
     assert "NON GET /time" in outcome.stderr
 
 
-@needs_libcoap
+@NEEDS_LIBCOAP
 def test_ping_to_libcoap(coap, libcoap: str) -> None:
     assert "1 ping, 1 answered, 0 % lost" in coap("ping", libcoap, "--count", "1").text
 
 
-@needs_aiocoap
+@NEEDS_AIOCOAP
 def test_put_get_and_fetch_at_aiocoap(coap, aiocoap: str) -> None:
     assert "2.04 Changed" in coap("put", f"{aiocoap}/kept", "-d", "hello", "-i").stderr
     assert coap("get", f"{aiocoap}/kept", "-a", "text").stdout == b"hello"
@@ -125,19 +93,19 @@ def test_put_get_and_fetch_at_aiocoap(coap, aiocoap: str) -> None:
     assert "</kept>" in coap("get", f"{aiocoap}/.well-known/core").text
 
 
-@needs_aiocoap
+@NEEDS_AIOCOAP
 def test_a_separate_response_of_aiocoap(coap, aiocoap: str) -> None:
     outcome = coap("get", f"{aiocoap}/separate", "-v")
     assert (outcome.status, outcome.stdout) == (0, b"at last")
     assert "ACK, empty" in outcome.stderr
 
 
-@needs_aiocoap
+@NEEDS_AIOCOAP
 def test_errors_of_aiocoap(coap, aiocoap: str) -> None:
     assert coap("get", f"{aiocoap}/nowhere").stderr.startswith("coap: 4.04 Not Found")
     assert coap("delete", f"{aiocoap}/kept").stderr.startswith("coap: 4.05 Method Not Allowed")
 
 
-@needs_aiocoap
+@NEEDS_AIOCOAP
 def test_ping_to_aiocoap(coap, aiocoap: str) -> None:
     assert "2 pings, 2 answered" in coap("ping", aiocoap, "--count", "2", "--interval", "0").text

@@ -31,6 +31,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         (b'{"b":1,"a":[]}', 50, '{\n  "b": 1,\n  "a": []\n}'),
         (b'[{"n":"x"}]', 110, '[\n  {\n    "n": "x"\n  }\n]'),
         (b"{broken", 50, "{broken"),
+        (b"[1e999]", 50, "[1e999]"),
+        (b"[NaN]", 50, "[NaN]"),
         (b"\xa1\x61a\x01", 60, '{"a": 1}'),
         (b"\xff", 60, "000000  ff                                               ."),
         (b"\x01\x02", 63, "1\n2"),

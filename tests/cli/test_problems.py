@@ -37,6 +37,9 @@ GET = ("get", "localhost")
         (("get", "fe80::1%eth0/x"), "lacks its brackets: write 'coap://[fe80::1%25eth0]/x'"),
         (("get", "[fe80::1]/x"), "is link-local; say on which interface: coap://[fe80::1%25eth0]/"),
         (("get", "[ff02::fd]"), "ff02::fd is the address of a group: write the address of one host"),
+        (("get", "coap://0.0.0.0/"), "0.0.0.0 means all addresses of a server; ask 127.0.0.1 or [::1]"),
+        (("get", "[::]/x"), "[::] means all addresses of a server; ask 127.0.0.1 or [::1]"),
+        (("ping", "0.0.0.0"), "0.0.0.0 means all addresses of a server; ask 127.0.0.1 or [::1]"),
         (("get", "host:99999"), "port 99999 is out of range: expected 1 to 65535"),
         (("get", "a b"), "' ' in 'coap://a b' cannot stand in a URI: write %20"),
         (("get", "h/\x1b[31m"), "cannot stand in a URI: write %1B"),
@@ -56,6 +59,10 @@ GET = ("get", "localhost")
         ((*PUT, "--hex", "0g"), "'g' in '0g' is no hexadecimal digit: write octets as in 0a1b2c"),
         ((*PUT, "--json", "{a}"), "the value of --json is not JSON (line 1, column 2): quote it for the shell"),
         ((*PUT, "--json", "NaN"), "the value of --json is not JSON: quote it for the shell"),
+        ((*PUT, "--json", '{"a": [-1e999]}'), "the number '-1e999' in --json is out of range: the limit is 1.8e308"),
+        ((*PUT, "--json", "1e999", "-f", "cbor"), "the number '1e999' in --json is out of range"),
+        ((*PUT, "--json", "1" + 400 * "0" + ".0"), "000...' in --json is out of range"),
+        ((*PUT, "--json", "Infinity"), "the value of --json is not JSON: quote it for the shell"),
         ((*PUT, "--json", "1", "-f", "text"), "--json is sent as JSON or CBOR: write -f json or -f cbor"),
         ((*GET, "--timeout", "nan"), "argument --timeout: 'nan' is not a number from 0 up"),
         ((*GET, "--max-retransmit", "21"), "'21' is not a whole number from 0 to 20"),
@@ -92,6 +99,15 @@ def test_a_name_that_does_not_resolve(coap, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+@pytest.mark.parametrize("host", ["a..b", 64 * "a"])
+@pytest.mark.parametrize("verb", ["get", "ping"])
+def test_a_host_that_cannot_be_a_name(coap, verb: str, host: str) -> None:
+    outcome = coap(verb, f"{host}/x")
+    assert (outcome.status, outcome.stdout) == (1, b"")
+    assert outcome.stderr.startswith(f"coap: the name '{host}' does not resolve: check its spelling")
+    assert outcome.stderr.count("\n") == 1
+
+
 def test_a_resolver_that_does_not_answer() -> None:
     explained = explain(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "a.example")
     assert explained is not None
@@ -107,12 +123,12 @@ def test_nobody_answers(coap, silent: socket.socket) -> None:
     assert outcome.stderr.endswith("check address and port, and that a server runs there\n")
 
 
-def test_a_payload_that_is_too_long_for_a_datagram(coap, tmp_path: Path) -> None:
+def test_a_payload_that_is_too_long_for_a_datagram_goes_in_blocks(coap, peer, tmp_path: Path) -> None:
     path = tmp_path / "long"
-    path.write_bytes(bytes(70_000))
-    outcome = coap("put", "127.0.0.1", "-d", f"@{path}")
-    assert outcome.status == 1
-    assert outcome.stderr == "coap: the message to coap://127.0.0.1 does not fit into a datagram: send less at a time\n"
+    path.write_bytes(bytes(range(250)) * 280)
+    outcome = coap("put", peer.uri("/echo"), "-d", f"@{path}")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.stdout == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -166,16 +182,25 @@ def test_a_missing_extra_is_named(coap, monkeypatch: pytest.MonkeyPatch) -> None
     assert outcome.stderr == "coap: sending CBOR needs the extra 'cbor': run pip install 'trio-coap[cbor]'\n"
 
 
-def test_a_file_that_cannot_be_written(coap, peer) -> None:
-    outcome = coap("get", peer.uri("/octets"), "-O", "/nope/out")
-    assert outcome.stderr == "coap: the file '/nope/out' of -O cannot be written: No such file or directory\n"
-    assert outcome.status == 2
+def test_a_file_that_cannot_be_written_is_noticed_before_anything_is_sent(coap, peer, tmp_path: Path) -> None:
+    for path, reason in (("/nope/out", "No such file or directory"), (str(tmp_path), "Is a directory")):
+        outcome = coap("delete", peer.uri("/echo"), "-O", path)
+        assert outcome.stderr == f"coap: the file {path!r} of -O cannot be written: {reason}\n"
+        assert outcome.status == 2
+    assert peer.requests == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_file_that_is_full_is_a_failure(coap, peer) -> None:
+    outcome = coap("get", peer.uri("/octets"), "-O", "/dev/full")
+    assert outcome.stderr == "coap: the file '/dev/full' of -O cannot be written: No space left on device\n"
+    assert outcome.status == 1
 
 
 def test_a_response_that_cannot_be_processed(coap, peer) -> None:
     outcome = coap("get", peer.uri("/critical"))
     assert (outcome.status, outcome.stdout) == (1, b"")
     assert outcome.stderr == (
-        "coap: the response 2.05 Content was rejected: option 23 (Block2) is critical and not supported here, "
+        "coap: the response 2.05 Content was rejected: option 19 (Q-Block1) is critical and not supported here, "
         "so that nothing of it can be used\n"
     )

@@ -149,6 +149,36 @@ def test_output_goes_to_a_file(coap, peer, tmp_path: Path, words: list[str]) -> 
     assert bool(outcome.stdout) == bool(words)
 
 
+def test_an_empty_payload_makes_an_empty_file(coap, peer, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"left over")
+    assert coap("get", peer.uri("/echo"), "-O", str(path)).status == 0
+    assert path.read_bytes() == b""
+
+
+def test_a_short_payload_replaces_a_long_one(coap, peer, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"left over")
+    assert coap("put", peer.uri("/echo"), "-d", "new", "-O", str(path)).status == 0
+    assert path.read_bytes() == b"new"
+
+
+def test_the_file_that_is_sent_may_be_the_one_that_is_written(coap, peer, tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    path.write_bytes(b"content")
+    assert coap("put", peer.uri("/echo"), "-d", f"@{path}", "-O", str(path)).status == 0
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("words", [("/code/132",), ("/never", "--timeout", "0.05")])
+def test_without_a_payload_for_it_the_file_stays_as_it_was(coap, peer, tmp_path: Path, words: tuple[str, ...]) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(b"as before")
+    for path in (old, new):
+        assert coap("get", peer.uri(words[0]), *words[1:], "-O", str(path)).status in (1, 4)
+    assert (old.read_bytes(), new.exists()) == (b"as before", False)
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [(Code.CREATED, 0), (Code.CHANGED, 0), (Code.NOT_FOUND, 4), (Code.of(4, 30), 4), (Code.BAD_GATEWAY, 5)],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import socket
 
 import pytest
+import trio
 
 from trio_coap import ACK, CON, NON, RST, Code, Endpoint, Message, Request, Response
 from trio_coap.cli.describe import message_summary, octets_text
@@ -97,3 +99,25 @@ async def test_the_third_time_is_counted() -> None:
             endpoint.datagram_received(b"\x40\0\0\1", Endpoint(host="127.0.0.1", port=9), 0.0)
     assert [event.repetition for event in events if not event.is_sent] == [0, 1, 2]
     assert events[-1].describe().endswith("(3rd time)")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), ZeroDivisionError("a defect")])
+async def test_a_watcher_that_fails_is_told_no_more_and_changes_nothing(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+
+    def fail(event: WireEvent) -> None:
+        told.append(event)
+        raise error
+
+    async with open_watched_endpoint(fail, "127.0.0.1") as endpoint:
+        with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            await sock.connect(("127.0.0.1", endpoint.port))
+            for message_id in (1, 2):
+                await sock.send(bytes([0x40, 0, 0, message_id]))
+                with trio.fail_after(10):
+                    assert await sock.recv(64) == bytes([0x70, 0, 0, message_id])
+    assert len(told) == 1
+    # That nobody reads any more is no news; a defect is.
+    assert ("a defect" in caplog.text) == isinstance(error, ZeroDivisionError)

@@ -54,6 +54,7 @@ async def test_not_found(libcoap: Peer, client: Client) -> None:
         response.raise_for_code()
 
 
+@pytest.mark.slow
 @ON_IPV4
 async def test_separate_responses_and_others_meanwhile(libcoap: Peer, client: Client) -> None:
     responses: dict[str, Response] = {}
@@ -206,6 +207,7 @@ async def test_client_with_an_unknown_elective_option_is_served(house: House) ->
     assert done.stdout == "21 °C\n"
 
 
+@pytest.mark.slow
 async def test_non_confirmable_request_with_an_unknown_critical_option_is_rejected(nursery: trio.Nursery) -> None:
     house = await open_house(nursery, "127.0.0.1")
     # libcoap's client takes no notice of the Reset and waits on: hence -B 1.

@@ -49,7 +49,7 @@ class EngineEndpoint(LocalEndpoint):
 
     now: float
     outbox: list[Datagram]
-    send_error: OSError | None
+    send_error: Exception | None
     network: Network | None
 
     @classmethod

@@ -45,6 +45,20 @@ def test_the_lifetime_is_that_of_the_caches_parameters() -> None:
     assert entry.expires_at == parameters.exchange_lifetime
 
 
+def test_a_pending_entry_that_gets_a_time_is_activated_now() -> None:
+    entry = add(make_cache(clock=lambda: 4.0), now=3.0, activate=False)
+    entry.time_due = 9.0
+    assert (entry.created_at, entry.activated_at, entry.time_due, entry.expires_at) == (3, 4, 9, 251)
+    entry.time_due = 10.0
+    assert entry.activated_at == 4
+
+
+def test_the_clock_of_a_cache_of_its_own_stands_still() -> None:
+    entry = add(make_cache(), activate=False)
+    entry.time_due = 9.0
+    assert entry.activated_at == 0
+
+
 def test_a_pending_entry_has_no_time() -> None:
     entry = add(make_cache(), now=3.0, activate=False)
     assert entry.time_due is entry.activated_at is entry.expires_at is None
@@ -113,6 +127,8 @@ def test_look_up_by_message_id() -> None:
     assert cache[1] is cache.get(1) is entry
     assert cache[2] is pending
     assert cache.get(3) is None
+    assert cache.get(3, "none") == "none"
+    assert cache.get(1, "none") is entry
     assert 1 in cache
     assert 3 not in cache
     with pytest.raises(KeyError):

@@ -110,13 +110,14 @@ class CacheMachine(RuleBasedStateMachine):
         self.caches[number].clear()
 
     @rule(now=times, time=times)
-    def pop_what_is_due_and_put_it_back(self, now: float, time: float) -> None:
-        entry = self.queue.pop_due(now)
+    def take_what_is_due_out_and_put_it_back(self, now: float, time: float) -> None:
+        entry = self.queue.peek(now)
         earliest = min(self.due.values(), default=math.inf)
         if entry is None:
             assert not self.due or earliest > now
             return
         assert self.due[entry] == earliest <= now
+        self.queue.discard(entry)
         self.queue.schedule(entry, time)
         self.due[entry] = time
 

@@ -422,3 +422,12 @@ async def test_the_drivers_say_whom_to_ask(monkeypatch: pytest.MonkeyPatch) -> N
         await Endpoint.resolve("server")
     Endpoint.set_resolver(Resolver({"server": [("192.0.2.1", 5683)]}))
     assert await Endpoint.resolve("server") == (V4,)
+
+
+@pytest.mark.parametrize(("security_mode", "scheme"), [(None, "coaps"), ("DTLS", "coap")])
+def test_a_request_is_not_for_a_scheme_that_is_not_the_endpoints(security_mode: str | None, scheme: str) -> None:
+    endpoint = Endpoint(host="192.0.2.1", security_mode=security_mode)
+    with pytest.raises(LocalProtocolError, match=f"'{scheme}'"):
+        endpoint.uri_to_options(f"{scheme}://192.0.2.1/secret")
+    with pytest.raises(LocalProtocolError, match=f"'{scheme}'"):
+        endpoint.create_request(f"{scheme}://192.0.2.1/secret")

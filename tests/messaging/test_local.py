@@ -214,12 +214,62 @@ def test_who_sleeps_is_told_of_earlier_times() -> None:
 
 async def test_receive_returns_the_message() -> None:
     engine = make_engine()
+    engine.request_listener = Server(content())
     engine.inbox = [(get(message_id=1).encode(), PEER)] * 2
     message = await engine.receive()
     assert message == get(message_id=1)
     assert message is not None
     assert (message.source_endpoint, message.destination_endpoint) == (PEER, engine)
     assert await engine.receive() is None
+
+
+async def test_receive_ignores_another_version() -> None:
+    engine = make_engine()
+    engine.inbox = [(bytes.fromhex("80011234"), PEER), (b"\x40", PEER)]
+    assert await engine.receive() is None
+    assert await engine.receive() is None
+    assert not engine.outbox
+
+
+def test_a_new_token_is_not_one_of_a_group_request() -> None:
+    engine, twin = make_engine(), make_engine()
+    first, second = twin.new_token(PEER), twin.new_token(PEER)
+    engine.rng = random.Random(7252)
+    engine.tokens[None, first] = Waiter()
+    assert engine.new_token(PEER) == second
+
+
+def test_states_of_endpoints_with_which_nothing_is_exchanged_do_not_pile_up() -> None:
+    engine = make_engine()
+    entry = engine.send(get(), PEER)
+    for number in range(10_000):
+        engine.next_message_id(Endpoint(("198.51.100.1", 1 + number)))
+    assert engine.statistics().remotes <= 2 * 64 + 2
+    assert engine.state_of(PEER).sent_cache[entry.message_id] is entry
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_a_system_short_of_memory_loses_a_datagram_and_not_an_exchange(number: int) -> None:
+    engine, fate = make_engine(), Fate()
+    engine.send_error = OSError(number, "short")
+    entry = engine.send(get(), PEER, listener=fate)
+    assert not fate.failures
+    engine.send_error = None
+    engine.run_until(3)
+    assert len(engine.outbox) == 1
+    assert entry.transmissions == 2
+    assert engine.statistics().turned_away == {"the system's memory for datagrams": 1}
+
+
+def test_whatever_sending_raises_fails_the_message_and_goes_no_further() -> None:
+    engine, fate = make_engine(), Fate()
+    engine.send(get(), PEER, listener=fate)
+    engine.send_error = ValueError("no socket")
+    engine.run_until(3)
+    (failure,) = fate.failures
+    assert isinstance(failure, NetworkError)
+    assert "no socket" in str(failure)
+    assert failure.os_error.__cause__ is engine.send_error
 
 
 async def test_receive_raises_what_is_no_message() -> None:

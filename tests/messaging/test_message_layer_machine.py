@@ -280,11 +280,17 @@ class MessageLayerMachine(RuleBasedStateMachine):
         for engine in self.engines.values():
             states = list(engine._remotes.values())
             received = [entry for state in states for entry in state.rcvd_cache.values()]
-            assert engine.counters.sent == sum(len(state.sent_cache) for state in states)
+            sent = [entry for state in states for entry in state.sent_cache.all_entries()]
+            assert engine.counters.sent == sum(len(state.sent_cache) for state in states) == len(sent)
+            assert engine.counters.sent_octets == sum(entry.size for entry in sent)
             assert engine.counters.received == len(received) <= engine.limits.max_remembered
-            assert engine.counters.received_octets == sum(len(entry.reply_octets) for entry in received)
+            assert engine.counters.received_octets == sum(entry.size for entry in received)
+            assert engine.counters.received_octets == sum(state.received_octets for state in states)
+            forgettable = [entry for entry in received if entry.is_forgettable]
+            assert len(engine.memory) == sum(len(state.forgettable) for state in states) == len(forgettable)
             assert engine.statistics().remotes == len(states)
-            pending = sum(len(state.sent_cache.pending()) for state in states)
+            # Of what PROBING_RATE holds back, only the first is in the queue.
+            pending = sum(len(state.sent_cache.pending()) + len(list(state.held)[1:]) for state in states)
             assert len(engine.queue) + pending == engine.counters.sent + engine.counters.received
 
     @invariant()
@@ -296,7 +302,8 @@ class MessageLayerMachine(RuleBasedStateMachine):
                 for entry in state.sent_cache.values():
                     assert (entry.transmissions == 0) is (entry.state is SentState.PENDING)
                     assert entry.transmissions <= 1 + entry.parameters.max_retransmit
-                    assert (entry.time_due is None) is (entry in state.sent_cache.pending())
+                    waits = entry in state.sent_cache.pending() or entry in list(state.held)[1:]
+                    assert (entry.time_due is None) is waits
 
     def teardown(self) -> None:
         if not hasattr(self, "engines"):
@@ -308,7 +315,7 @@ class MessageLayerMachine(RuleBasedStateMachine):
         for engine in self.engines.values():
             statistics = engine.statistics()
             assert statistics.sent == statistics.received == statistics.remotes == statistics.pending == 0
-            assert engine.counters.received_octets == len(engine.queue) == 0
+            assert engine.counters.received_octets == engine.counters.sent_octets == len(engine.queue) == 0
             assert engine.queue.earliest() == math.inf
             assert not engine.tokens
 

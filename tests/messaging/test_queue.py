@@ -24,7 +24,8 @@ def filled(*times: float) -> tuple[DueQueue[Entry], list[Entry]]:
 
 def drained(queue: DueQueue[Entry], now: float = math.inf) -> list[Entry]:
     out = []
-    while (entry := queue.pop_due(now)) is not None:
+    while (entry := queue.peek(now)) is not None:
+        queue.discard(entry)
         out.append(entry)
     return out
 
@@ -33,7 +34,7 @@ def test_an_empty_queue_has_nothing_due() -> None:
     queue, _ = filled()
     assert queue.earliest() == math.inf
     assert queue.peek() is None
-    assert queue.pop_due(math.inf) is None
+    assert queue.peek(math.inf) is None
     assert len(queue) == 0
     assert list(queue) == []
 
@@ -57,7 +58,7 @@ def test_only_what_is_due_comes_out() -> None:
 
 def test_an_entry_that_came_out_has_no_time() -> None:
     queue, (a,) = filled(1)
-    queue.pop_due(1)
+    queue.discard(a)
     assert a.queue_time is None
     queue.schedule(a, 5)
     assert queue.peek() is a
@@ -146,6 +147,18 @@ def test_discarding_does_not_leave_places_behind() -> None:
         queue.discard(entry)
     assert len(queue._heap) + len(queue._tail) < 200
     assert drained(queue) == entries[:1]
+
+
+def test_rebuilding_keeps_the_order_and_needs_no_sorting() -> None:
+    times = [float(number * 7919 % 1000) for number in range(1000)]
+    queue, entries = filled(*times)
+    keep = entries[::10]
+    for entry in entries:
+        if entry not in keep:
+            queue.discard(entry)
+    assert len(queue._heap) + len(queue._tail) < 2 * len(keep) + 70
+    assert queue._heap, "what came in no order is a heap still"
+    assert drained(queue) == sorted(keep, key=lambda entry: times[entries.index(entry)])
 
 
 def test_rebuilding_keeps_those_that_moved_to_a_later_time() -> None:

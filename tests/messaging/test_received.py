@@ -373,7 +373,8 @@ def test_the_octets_of_several_responses_are_not_counted_twice() -> None:
     engine, entry = received(get(type=NON, message_id=0x1234))
     for number in range(3):
         entry.respond(Response(Code.CONTENT, b"x" * (number + 1)), 0.0)
-    assert engine.counters.received_octets == len(entry.reply_octets)
+    size = len(entry.message.encode()) + len(entry.reply_octets) + len(b"x")
+    assert engine.counters.received_octets == engine.state_of(PEER).received_octets == entry.size == size
     engine.run_until(1000)
     assert engine.counters.received_octets == 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 
 import pytest
 
@@ -20,10 +22,15 @@ from tests.messaging.engine import (
     make_engine,
 )
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, Limits
+from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.reception import Reason
+from trio_coap.messaging.rejections import LOG_PERIOD
+from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.errors import MessageFormatError
-from trio_coap.wire.message import Message, Response
+from trio_coap.wire.message import Message, Request, Response
 
 RESET = Message(type=RST, message_id=0x1234)
 MALFORMED = bytes.fromhex("40011234ff")
@@ -70,11 +77,11 @@ def test_other_malformed_messages_meet_silence(first: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x40\x01\x12", b"\x80\x01\x12\x34", b"\x00\x01\x12\x34"])
-def test_another_version_and_what_is_too_short_meet_silence(data: bytes) -> None:
+def test_another_version_and_what_is_too_short_are_ignored(data: bytes) -> None:
     engine = make_engine()
-    with pytest.raises(MessageFormatError):
-        engine.datagram_received(data, PEER, 0.0)
+    assert engine.datagram_received(data, PEER, 0.0) is None
     assert not engine.outbox
+    assert sum(rejected(engine).values()) == 1
 
 
 @pytest.mark.parametrize("token_length", range(9, 16))
@@ -293,96 +300,81 @@ def test_a_piggybacked_response_with_another_token_is_ignored() -> None:
     assert not waiter.responses
 
 
-# Limits
-
-
-def test_the_oldest_idempotent_exchange_is_forgotten_first() -> None:
-    engine, server = serving(limits=Limits(max_remembered=3))
-    engine.hear(get(code=Code.POST, message_id=1), PEER)
-    for message_id in (2, 3, 4):
-        engine.hear(get(message_id=message_id), PEER)
-    assert list(engine.state_of(PEER).rcvd_cache) == [1, 3, 4]
-    assert len(server.entries) == 4
-    assert engine.statistics().turned_away == {"max_remembered": 1}
-    assert engine.statistics().received == 3
-
-
-def test_what_is_forgotten_early_and_owes_an_acknowledgement_gives_it() -> None:
-    engine, server = serving(answers=False, limits=Limits(max_remembered=1))
+def test_a_response_in_the_acknowledgement_of_a_response_is_ignored() -> None:
+    engine, server = serving(answers=False)
     engine.hear(get(message_id=1), PEER)
-    engine.hear(get(message_id=2), PEER)
-    assert engine.take() == [Message(type=ACK, message_id=1)]
-    server.entries[0].respond(Response(Code.CONTENT), 0.0)
-    assert engine.take_one().type is CON
+    engine.run_until(0.2)
+    fate = Fate()
+    sent = server.entries[0].respond(Response(Code.CONTENT), 0.2, listener=fate)
+    waiter = engine.tokens[PEER, b"\x20"] = Waiter()
+    assert sent is not None
+    assert sent.message_id is not None
+    assert engine.hear(response(ACK, message_id=sent.message_id), PEER) is None
+    assert not waiter.responses
+    assert not fate.acknowledged
+    assert rejected(engine) == {"a piggybacked response to what is no request": 1}
 
 
-def test_when_nothing_may_be_forgotten_a_request_goes_unanswered() -> None:
-    engine, server = serving(limits=Limits(max_remembered=2))
-    for message_id in (1, 2, 3):
-        engine.hear(get(code=Code.POST, message_id=message_id), PEER)
-    assert len(server.entries) == len(engine.outbox) == 2
-    engine.run_until(247)
-    engine.hear(get(code=Code.POST, message_id=3), PEER)
-    assert len(server.entries) == 3
+class Closer(Waiter):
+    """Who closes the endpoint as soon as it is told anything."""
+
+    def __init__(self, engine: EngineEndpoint, *, accepts: bool = True) -> None:
+        super().__init__(accepts=accepts)
+        self.engine = engine
+
+    def __bool__(self) -> bool:
+        return False
+
+    def response_received(self, response: Response, now: float) -> bool:
+        self.engine.abandon(now)
+        return super().response_received(response, now)
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        self.engine.abandon(now)
+
+    def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
+        self.engine.abandon(now)
+
+    def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
+        self.engine.abandon(now)
 
 
-def test_making_room_may_forget_the_source_itself() -> None:
-    engine, server = serving(limits=Limits(max_remembered=1))
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize("type", [CON, NON])
+@pytest.mark.parametrize("remote", [PEER, None])
+def test_a_listener_for_a_response_may_close_the_endpoint_and_be_false(type, accepts: bool, remote) -> None:
+    engine = make_engine()
+    closer = engine.tokens[remote, b"\x20"] = Closer(engine, accepts=accepts)
+    engine.hear(response(type), PEER)
+    assert len(closer.responses) == 1
+    assert not engine.outbox
+    assert engine.known_remote(PEER) is None
+    assert len(engine.queue) == 0
+
+
+def test_a_listener_for_requests_may_close_the_endpoint() -> None:
+    engine = make_engine()
+    engine.request_listener = Closer(engine)
     engine.hear(get(message_id=1), PEER)
+    assert not engine.outbox
+    assert engine.statistics().received == engine.statistics().remotes == 0
+
+
+@pytest.mark.parametrize("type", [ACK, RST])
+def test_who_learns_of_a_reply_may_close_the_endpoint(type) -> None:
+    engine = make_engine()
+    engine.send(get(message_id=0x1234), PEER, listener=Closer(engine))
+    engine.hear(Message(type=type, message_id=0x1234), PEER)
+    assert engine.statistics().remotes == engine.statistics().sent == len(engine.queue) == 0
+
+
+def test_who_learns_of_a_failure_on_hearing_something_may_close_the_endpoint() -> None:
+    engine, _server = serving()
     for _ in range(2):
-        engine.hear(get(message_id=2), PEER)
-    assert [entry.message_id for entry in server.entries] == [1, 2]
-    assert server.entries[1].reception_count == 2
-    assert engine.state_of(PEER).rx_messages == 2
-
-
-def test_entries_that_expired_are_skipped_when_room_is_made() -> None:
-    engine, server = serving(limits=Limits(max_remembered=3))
+        engine.send(get(type=NON), PEER, listener=Closer(engine))
+    engine.send_error = OSError(errno.ENETUNREACH, "Network is unreachable")
     engine.hear(get(message_id=1), PEER)
-    for message_id in (2, 3):
-        engine.hear(get(type=NON, message_id=message_id), PEER)
-    engine.run_until(150)
-    for message_id in (4, 5, 6):
-        engine.hear(get(message_id=message_id), PEER)
-    assert list(engine.state_of(PEER).rcvd_cache) == [4, 5, 6]
-    engine.hear(get(message_id=7), PEER)
-    assert list(engine.state_of(PEER).rcvd_cache) == [5, 6, 7]
-    assert len(server.entries) == 7
-
-
-def test_what_is_skipped_may_be_all_there_is() -> None:
-    engine, _ = serving(limits=Limits(max_remembered=2))
-    engine.hear(get(type=CON, message_id=1), PEER)
-    engine.hear(get(type=NON, message_id=2), PEER)
-    engine.state_of(PEER).rcvd_cache[1].process_timeout(1.0)
-    engine.run_until(145)
-    for message_id in (3, 4, 5):
-        engine.hear(get(code=Code.POST, message_id=message_id), PEER)
-    assert list(engine.state_of(PEER).rcvd_cache) == [3, 4]
-
-
-def test_the_octets_of_remembered_replies_are_limited() -> None:
-    engine, server = serving(limits=Limits(max_remembered_octets=2000))
-    server.answer = content("x" * 1000)
-    for message_id in range(10):
-        engine.hear(get(message_id=message_id), PEER)
-    assert len(server.entries) == 10
-    assert engine.counters.received_octets <= 3100
-    assert engine.statistics().turned_away["max_remembered_octets"] == 8
-
-
-def test_the_number_of_remotes_is_limited() -> None:
-    engine, server = serving(limits=Limits(max_remotes=2))
-    peers = [Endpoint((f"198.51.100.{number}", 5683)) for number in range(4)]
-    for peer in peers:
-        engine.hear(get(message_id=1), peer)
-    assert len(server.entries) == engine.statistics().remotes == 2
-    assert engine.statistics().turned_away == {"max_remotes": 2}
-    engine.hear(get(message_id=2), peers[0])
-    assert len(server.entries) == 3
-    engine.run_until(1000)
-    engine.hear(get(message_id=1), peers[3])
-    assert len(server.entries) == 4
+    assert engine.statistics().remotes == engine.statistics().received == len(engine.queue) == 0
 
 
 # Logging
@@ -404,15 +396,43 @@ def test_the_log_names_the_remote_the_rule_the_section_and_the_offset(caplog: py
     with caplog.at_level(logging.INFO), pytest.raises(MessageFormatError):
         engine.datagram_received(MALFORMED, PEER, 0.0)
     (record,) = caplog.records
-    for part in (PEER.hostinfo, "payload marker", "section 3", "octet 4"):
+    for part in (PEER.hostinfo, "payload marker", "RFC 7252 section 3", "octet 4"):
         assert part in record.getMessage()
 
 
 def test_the_log_is_limited(caplog: pytest.LogCaptureFixture) -> None:
-    engine = make_engine(limits=Limits(max_logged_remotes=2))
+    engine = make_engine(limits=Limits(max_logged_rejections=2))
     with caplog.at_level(logging.INFO):
         for number in range(10):
             engine.hear(Message(type=NON, message_id=1), Endpoint((f"198.51.100.{number}", 5683)))
     assert len(caplog.records) == 3
     assert "counted, not logged" in caplog.records[-1].getMessage()
     assert rejected(engine) == {"an empty Non-confirmable message": 10}
+
+
+def test_after_an_hour_a_full_log_starts_anew(caplog: pytest.LogCaptureFixture) -> None:
+    engine = make_engine(limits=Limits(max_logged_rejections=1))
+    ping = Message(type=NON, message_id=1)
+    with caplog.at_level(logging.INFO):
+        for engine.now in (5.0, 6.0, 5.0 + LOG_PERIOD - 1, 5.0 + LOG_PERIOD):
+            engine.hear(ping, PEER)
+            engine.hear(ping, OTHER)
+    assert [PEER.hostinfo in record.getMessage() for record in caplog.records] == [True, False, True, False]
+
+
+def test_who_is_above_counts_rejections_too(caplog: pytest.LogCaptureFixture) -> None:
+    engine = make_engine()
+    with caplog.at_level(logging.INFO):
+        engine.count_rejection("an unknown critical option", "5.4.1", PEER, "number 9")
+        engine.count_rejection("a late notification", "RFC 7641 section 3.4", PEER)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("an unknown critical option (RFC 7252 section 5.4.1), number 9")
+    assert second.endswith("a late notification (RFC 7641 section 3.4)")
+    assert rejected(engine) == {"an unknown critical option": 1, "a late notification": 1}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_names_its_section(reason: Reason) -> None:
+    text, section = reason.value
+    assert text
+    assert re.fullmatch(r"\d(\.\d)*", section)

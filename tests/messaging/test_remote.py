@@ -7,14 +7,14 @@ import math
 
 import pytest
 
-from tests.messaging.engine import OTHER, PEER, EngineEndpoint, Fate, Server, content, get, make_engine
+from tests.messaging.engine import OTHER, PEER, EngineEndpoint, Server, content, get, make_engine
 from trio_coap.messaging import remote
-from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.errors import PendingLimitReached, SendLimitReached
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.remote import MESSAGE_IDS
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
-from trio_coap.wire.codes import ACK, NON, RST, Code
-from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.codes import ACK, CON, NON, RST, Code
+from trio_coap.wire.errors import LocalProtocolError, MessageFormatError
 from trio_coap.wire.message import Message, Response
 
 
@@ -27,7 +27,7 @@ def probe(engine: EngineEndpoint, octets: int = 20, **fields) -> SentMessageCach
     request = get(type=NON, token=b"", **fields)
     request.payload = bytes(octets - 7)
     entry = engine.send(request, PEER)
-    assert len(entry.octets) == octets
+    assert len(request.encode()) == octets
     return entry
 
 
@@ -100,6 +100,7 @@ def test_a_burst_of_65536_messages_is_free_and_the_next_one_waits() -> None:
         state.next_message_id()
     engine.now = 1.0
     first, second, third = engine.send(get(), PEER), engine.send(get(type=NON), PEER), engine.send(get(), PEER)
+    waiting = [first.message, second.message]
     assert first.message_id is None
     assert list(state.sent_cache.pending()) == [first, second, third]
     assert state.pending == engine.statistics().pending == 3
@@ -108,7 +109,7 @@ def test_a_burst_of_65536_messages_is_free_and_the_next_one_waits() -> None:
     third.complete(2.0)
     assert len(state.sent_cache) == MESSAGE_IDS + 2
     engine.run_until(145)
-    assert engine.take() == [first.message, second.message]
+    assert engine.take() == waiting
     assert first.message_id == first.message.message_id is not None
     assert first.octets == first.message.encode()
     assert state.sent_cache[first.message_id] is first
@@ -219,209 +220,151 @@ def test_too_many_pending_messages_are_refused() -> None:
     assert engine.statistics().sent == 3
 
 
-# PROBING_RATE
+# A time of one's own
 
 
-def test_the_first_non_to_a_silent_remote_is_free() -> None:
+def test_a_pending_message_that_gets_a_time_goes_out_then() -> None:
+    engine = make_engine(parameters=TransmissionParameters(nstart=2))
+    first, second, third = (engine.send(get(), PEER) for _ in range(3))
+    engine.now = 1.0
+    third.time_due = 5.0
+    assert (third.activated_at, third.state) == (1.0, SentState.PENDING)
+    acknowledge(engine, first)
+    acknowledge(engine, second)
+    assert third.transmissions == 0
+    engine.run_until(5)
+    assert third.state is SentState.UNACKNOWLEDGED
+    assert third.activated_at == 5
+
+
+def test_without_a_slot_it_is_pending_again() -> None:
     engine = make_engine()
-    engine.now = 3.0
-    probe(engine)
-    assert times(engine) == [3]
+    first, second, third = (engine.send(get(), PEER) for _ in range(3))
+    second.time_due = 1.0
+    engine.process_due(1.0)
+    assert second.time_due is second.activated_at is None
+    assert list(engine.state_of(PEER).sent_cache.pending()) == [third, second]
+    for entry in (first, third):
+        acknowledge(engine, entry)
+    assert second.state is SentState.UNACKNOWLEDGED
 
 
-def test_the_first_nstart_are_free() -> None:
-    engine = make_engine(parameters=TransmissionParameters(nstart=3))
-    for _ in range(5):
-        probe(engine)
-    assert len(engine.outbox) == 3
-
-
-def test_after_that_the_rate_holds_on_average() -> None:
-    engine = make_engine()
-    for _ in range(6):
-        probe(engine)
-    engine.run_until(1000)
-    assert times(engine) == [0, 20, 40, 60, 80, 100]
-
-
-def test_the_rate_is_an_average_and_not_a_gap() -> None:
-    engine = make_engine()
-    probe(engine)
-    engine.run_until(60)
-    for _ in range(4):
-        probe(engine)
-    engine.run_until(1000)
-    assert times(engine) == [0, 60, 60, 60, 80]
-
-
-def test_a_held_message_is_in_the_queue_and_not_in_the_pending_fifo() -> None:
-    engine = make_engine()
-    probe(engine)
-    held = [probe(engine) for _ in range(3)]
-    state = engine.state_of(PEER)
-    assert not state.sent_cache.pending()
-    assert held[0].time_due == engine.queue.earliest() == 20
-    assert state.pending == 3
-    assert held[0].state is SentState.PENDING
-    assert held[0].activated_at is None
-
-
-def test_held_messages_go_in_the_order_in_which_they_were_given() -> None:
-    engine = make_engine()
-    entries = [probe(engine, octets) for octets in (20, 40, 10, 30)]
-    engine.run_until(1000)
-    assert [datagram.data for datagram in engine.outbox] == [entry.octets for entry in entries]
-    assert times(engine) == [0, 20, 60, 70]
-
-
-def test_holding_back_thousands_costs_one_timeout_each() -> None:
-    engine = make_engine(parameters=TransmissionParameters(probing_rate=1000))
-    for _ in range(3000):
-        probe(engine)
-    engine.woken.clear()
-    steps = 0
-    while len(engine.outbox) < 3000:
-        engine.now = engine.queue.earliest()
-        engine.process_due(engine.now, limit=1)
-        steps += 1
-    assert steps < 2 * 3000
-
-
-def test_the_rate_is_a_parameter() -> None:
-    engine = make_engine(parameters=TransmissionParameters(probing_rate=10))
-    for _ in range(3):
-        probe(engine)
-    engine.run_until(1000)
-    assert times(engine) == [0, 2, 4]
-
-
-def test_an_infinite_rate_holds_nothing_back() -> None:
+def test_what_waits_for_a_message_id_may_get_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MESSAGE_IDS", 4)
     engine = make_engine(parameters=TransmissionParameters(probing_rate=math.inf))
-    for _ in range(100):
-        probe(engine)
-    assert len(engine.outbox) == 100
-
-
-def test_retransmissions_count_for_the_rate() -> None:
-    engine = make_engine()
-    engine.send(get(), PEER)
-    engine.run_until(100)
-    octets = engine.state_of(PEER).tx_octets_since_heard
-    assert octets == sum(len(datagram.data) for datagram in engine.outbox) == 5 * 7
-    probe(engine)
-    probe(engine)
-    assert engine.queue.earliest() < 247
-    engine.run_until(200)
-    assert len(engine.outbox) == 7
-
-
-def test_hearing_something_releases_what_is_held() -> None:
-    engine = make_engine()
     for _ in range(4):
-        probe(engine)
-    engine.now = 5.0
-    engine.hear(Message(type=RST, message_id=0), PEER)
-    engine.run_until(1000)
-    assert times(engine) == [0, 5, 25, 45]
+        engine.send(get(type=NON), PEER)
+    engine.take()
+    waiting = engine.send(get(), PEER)
+    waiting.time_due = 100.0
+    assert engine.state_of(PEER).sent_cache.all_entries()[-1] is waiting
+    engine.run_until(144)
+    assert waiting.message_id is waiting.time_due is None
+    engine.run_until(145)
+    assert engine.take() == [waiting.message]
 
 
-def test_to_a_remote_that_talks_nothing_is_held_back() -> None:
-    engine, server = make_engine(), Server()
-    engine.request_listener = server
-    for message_id in range(10):
-        engine.hear(get(type=NON, message_id=message_id), PEER)
-        probe(engine)
-    assert len(engine.outbox) == 10
-
-
-def test_responses_are_exempt() -> None:
-    engine, server = make_engine(), Server()
-    engine.request_listener = server
-    for message_id in range(10):
-        engine.hear(get(type=NON, message_id=message_id), PEER)
-    for entry in server.entries:
-        entry.respond(Response(Code.CONTENT, bytes(100)), 0.0)
-    assert len(engine.outbox) == 10
-
-
-def test_a_held_message_can_be_taken_back() -> None:
+def test_a_message_with_a_time_can_be_taken_back() -> None:
     engine = make_engine()
-    _, second, third = probe(engine), probe(engine, 30), probe(engine, 40)
+    _, second = engine.send(get(), PEER), engine.send(get(), PEER)
+    second.time_due = 5.0
     second.complete(1.0)
     assert second.cache is None
-    engine.run_until(1000)
-    assert [datagram.data for datagram in engine.outbox][1:] == [third.octets]
-    assert times(engine) == [0, 20]
+    assert engine.state_of(PEER).outstanding == 1
 
 
-def test_taking_back_one_in_the_middle_leaves_the_others_in_order() -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_time_does_not_outrun_the_probing_rate(which: int) -> None:
     engine = make_engine()
-    _, second, third, fourth = (probe(engine, octets) for octets in (20, 30, 40, 50))
-    third.complete(1.0)
-    engine.run_until(1000)
-    assert [datagram.data for datagram in engine.outbox][1:] == [second.octets, fourth.octets]
-
-
-def test_the_rate_outlives_the_lifetime_of_the_messages() -> None:
-    engine = make_engine()
-    probe(engine, 1000)
-    engine.run_until(500)
     probe(engine)
-    engine.run_until(999)
-    assert times(engine) == [0]
+    held = [probe(engine) for _ in range(2)]
+    held[which].time_due = 5.0
     engine.run_until(1000)
-    assert times(engine) == [0, 1000]
+    assert times(engine) == [0, 20, 40]
 
 
-def test_the_rate_outlives_a_message_that_was_taken_back() -> None:
+# How much is sent
+
+
+def test_a_completed_message_keeps_header_token_and_max_age_only() -> None:
     engine = make_engine()
-    probe(engine, 1000)
-    probe(engine).complete(1.0)
-    engine.run_until(500)
-    probe(engine)
-    assert len(engine.outbox) == 1
-
-
-def test_when_the_rate_is_paid_for_the_remote_is_forgotten() -> None:
-    engine = make_engine()
-    probe(engine, 1000)
-    held = probe(engine, 30)
-    engine.run_until(999)
-    held.complete(999.0)
-    assert engine.known_remote(PEER) is not None
-    engine.run_until(1000)
-    assert engine.known_remote(PEER) is None
-    assert engine.statistics().sent == 0
-
-
-def test_taking_back_the_last_message_forgets_the_remote() -> None:
-    engine = make_engine()
-    probe(engine, 200)
-    slow = TransmissionParameters(probing_rate=0.1)
-    held = engine.send(get(type=NON), PEER, parameters=slow)
-    engine.run_until(1500)
-    assert held.transmissions == 0
-    held.complete(1500.0)
-    assert engine.known_remote(PEER) is None
-
-
-def test_a_con_is_forgotten_after_exchange_lifetime_however_long_it_was() -> None:
-    engine = make_engine()
-    entry = engine.send(get(payload=bytes(1000)), PEER)
+    request = get(payload=bytes(1000))
+    entry = engine.send(request, PEER)
+    datagram = entry.octets
+    assert engine.counters.sent_octets == entry.size == len(datagram) + 1000
+    acknowledge(engine, entry)
+    assert entry.octets == datagram[:5]
+    assert engine.counters.sent_octets == entry.size == 5
+    assert (entry.message.type, entry.message.token, entry.message.payload, len(entry.message.options)) == (
+        request.type,
+        request.token,
+        b"",
+        0,
+    )
+    assert len(request.payload) == 1000
+    assert entry.is_quoted_by(datagram)
+    assert not entry.is_quoted_by(datagram[:4])
+    assert not entry.is_quoted_by(datagram[:4] + b"\x21")
     engine.run_until(247)
-    assert entry.cache is None
-    assert engine.known_remote(PEER) is None
+    assert engine.counters.sent_octets == 0
 
 
-def test_what_could_not_be_sent_does_not_count() -> None:
-    engine, fate = make_engine(), Fate()
-    engine.send_error = OSError(errno.ENETUNREACH, "Network is unreachable")
-    for _ in range(3):
-        engine.send(get(type=NON), PEER, listener=fate)
-    assert len(fate.failures) == 3
-    state = engine.state_of(PEER)
-    assert (state.tx_messages, state.tx_octets, state.tx_octets_since_heard) == (0, 0, 0)
-    assert engine.statistics().tx_messages == 0
+def test_a_completed_response_still_knows_when_it_is_stale() -> None:
+    engine = make_engine()
+    entry = engine.send(Response(Code.CONTENT, bytes(100), max_age=7, type=NON), PEER)
+    assert entry.state is SentState.COMPLETED
+    assert entry.stale_at == 7
+    assert entry.message.payload == b""
+
+
+def test_the_number_of_sent_messages_is_limited() -> None:
+    engine, server = make_engine(limits=Limits(max_sent=32)), Server()
+    engine.request_listener = server
+    for message_id in range(40):
+        engine.hear(get(type=NON, message_id=message_id), PEER)
+    for entry in server.entries[:30]:
+        entry.respond(Response(Code.CONTENT), 0.0)
+    with pytest.raises(SendLimitReached, match="max_sent"):
+        server.entries[30].respond(Response(Code.CONTENT), 0.0)
+    for _ in range(2):
+        engine.send(get(), OTHER)
+    with pytest.raises(PendingLimitReached):
+        engine.send(get(), OTHER)
+    assert engine.statistics().sent == 32
+    assert engine.statistics().turned_away == {"max_sent": 2}
+    engine.run_until(1000)
+    engine.send(get(), OTHER)
+
+
+def test_the_octets_of_sent_messages_are_limited() -> None:
+    engine, server = make_engine(limits=Limits(max_sent_octets=3200)), Server()
+    engine.request_listener = server
+    for message_id in range(3):
+        engine.hear(get(message_id=message_id), PEER)
+    engine.run_until(1.0)
+    for entry in server.entries[:2]:
+        entry.respond(Response(Code.CONTENT, bytes(750)), 1.0)
+    with pytest.raises(SendLimitReached, match="max_sent_octets"):
+        server.entries[2].respond(Response(Code.CONTENT), 1.0)
+    engine.send(get(payload=bytes(1000)), OTHER)
+    with pytest.raises(SendLimitReached):
+        engine.send(get(), OTHER)
+    assert engine.statistics().turned_away == {"max_sent_octets": 2}
+
+
+def test_responses_do_not_use_up_the_message_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MESSAGE_IDS", 32)
+    engine = make_engine(parameters=TransmissionParameters(probing_rate=math.inf))
+    server = engine.request_listener = Server()
+    for message_id in range(40):
+        engine.hear(get(type=NON, message_id=message_id), PEER)
+    for entry in server.entries[:30]:
+        entry.respond(Response(Code.CONTENT), 0.0)
+    with pytest.raises(SendLimitReached, match="message IDs"):
+        server.entries[30].respond(Response(Code.CONTENT), 0.0)
+    assert engine.statistics().turned_away == {"message IDs for responses": 1}
+    assert [engine.send(get(type=type), PEER).transmissions for type in (CON, NON)] == [1, 1]
+    assert engine.send(get(type=NON), PEER).message_id is None
 
 
 # Counters
@@ -451,6 +394,45 @@ def test_duplicates_and_their_answers_count_too() -> None:
     state = engine.state_of(PEER)
     assert (state.rx_messages, state.rx_octets) == (2, 14)
     assert (state.tx_messages, state.tx_octets) == (2, 24)
+
+
+def test_every_datagram_to_or_from_a_known_remote_counts() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    engine.hear(get(message_id=1), PEER)
+    state = engine.state_of(PEER)
+    assert (state.rx_messages, state.rx_octets, state.tx_messages, state.tx_octets_since_heard) == (1, 7, 1, 12)
+    engine.now = 1.0
+    engine.hear(Message(type=CON, message_id=2), PEER)
+    with pytest.raises(MessageFormatError):
+        engine.datagram_received(bytes.fromhex("40011234ff"), PEER, 1.0)
+    engine.hear(Response(Code.CONTENT, type=CON, message_id=3), PEER)
+    assert engine.datagram_received(b"\x40", PEER, 1.0) is None
+    statistics = engine.statistics()
+    assert state.rx_messages == statistics.rx_messages == 5
+    assert state.rx_octets == statistics.rx_octets
+    assert state.tx_messages == statistics.tx_messages == 4
+    assert state.tx_octets == statistics.tx_octets
+    assert (state.last_heard_at, state.tx_octets_since_heard, state.unanswered_octets) == (1, 0, 0)
+
+
+def test_clearing_a_cache_keeps_the_account() -> None:
+    engine, server = make_engine(), Server(content())
+    engine.request_listener = server
+    engine.hear(get(message_id=1), PEER)
+    engine.send(get(), PEER)
+    state = engine.state_of(PEER)
+    state.sent_cache.clear()
+    assert (engine.counters.sent, state.outstanding) == (0, 0)
+    assert engine.send(get(), PEER).state is SentState.UNACKNOWLEDGED
+    for _ in range(3):
+        probe(engine)
+    state.sent_cache.clear()
+    assert (engine.counters.sent, state.outstanding, state.pending) == (0, 0, 0)
+    state.rcvd_cache.clear()
+    assert (engine.counters.received, engine.counters.received_octets) == (0, 0)
+    assert engine.known_remote(PEER) is None
+    assert len(engine.queue) == 0
 
 
 def test_a_remote_is_idle_when_nothing_is_remembered() -> None:

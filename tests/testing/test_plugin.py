@@ -36,6 +36,7 @@ async def test_the_marker_says_what_the_network_is_like(coap_network, autojump_c
     assert coap_network.link.loss == 0.3
 
 
+@pytest.mark.slow
 def test_the_fixture_works_with_the_marker_of_pytest_trio(tmp_path):
     test = """
         import pytest

@@ -368,3 +368,15 @@ def test_what_is_not_json_is_an_error_that_says_what_it_was(response: Response, 
 )
 def test_a_message_prints_what_it_says(message: Message, text: str) -> None:
     assert repr(message) == text
+
+
+@pytest.mark.parametrize("payload", [5, None, ["a"]])
+def test_a_payload_that_is_neither_octets_nor_text_is_refused(payload: object) -> None:
+    with pytest.raises(LocalProtocolError, match="octets or a text"):
+        Message(Code.PUT, payload)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_anything_like_bytes_is_kept_as_bytes(kind: type) -> None:
+    assert Message(Code.PUT, kind(b"abc")).payload == b"abc"
+    assert type(Message(Code.PUT).replace(payload=kind(b"abc")).payload) is bytes

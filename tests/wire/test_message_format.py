@@ -17,7 +17,9 @@ from tests.wire.strategies import (
     numbers,
 )
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
+from trio_coap.wire.encoding import MAX_OPTIONS
 from trio_coap.wire.errors import (
+    LocalProtocolError,
     MessageFormatError,
     RemoteProtocolError,
 )
@@ -320,3 +322,18 @@ def test_the_example_of_appendix_a_survives() -> None:
     assert request.encode() == b"\x40\x01\x7d\x34\xbbtemperature"
     response = Response(Code.CONTENT, b"22.3 C", type=ACK, message_id=0x7D34)
     assert response.encode() == b"\x60\x45\x7d\x34\xff22.3 C"
+
+
+def test_a_message_with_too_many_options_is_rejected_where_the_first_surplus_one_starts() -> None:
+    assert len(Message.decode(GET + b"\xb0" + bytes(MAX_OPTIONS - 1)).options) == MAX_OPTIONS
+    fault = fault_of(GET + b"\xb0" + bytes(65_000))
+    assert (fault.rule, fault.section, fault.offset) == (
+        f"there are more than {MAX_OPTIONS} options",
+        "4.2",
+        4 + MAX_OPTIONS,
+    )
+
+
+def test_a_message_with_too_many_options_cannot_be_encoded() -> None:
+    with pytest.raises(LocalProtocolError, match=f"at most {MAX_OPTIONS} options"):
+        Request(Code.GET, message_id=1, uri_path=["a"] * (MAX_OPTIONS + 1)).encode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +126,36 @@ def test_a_value_of_the_edhoc_option_is_ignored() -> None:
 
 def test_a_second_edhoc_option_is_still_a_problem() -> None:
     assert wire((21, b""), (21, b"")).find_critical_problem({21}) == OptionProblem(21, "is given more than once", True)
+
+
+@pytest.mark.parametrize("number", [8, 11])
+@pytest.mark.parametrize("segment", [b".", b".."])
+def test_a_dot_segment_is_a_problem(number: int, segment: bytes) -> None:
+    """Sections 5.10.1 and 5.10.7: no path option may be one."""
+    options = wire((number, segment))
+    assert [problem.reason for problem in options.problems] == [f"must not be {segment.decode()!r}"]
+    assert options.uri_path == options.location_path == ()
+    assert (options.find_critical_problem({8, 11}) is not None) is (number == 11)
+
+
+def test_thousands_of_options_are_looked_up_and_printed_in_one_pass() -> None:
+    """A peer may send as many as fit into a datagram; counting steps shows that the cost is linear."""
+    steps = {}
+    for count in (1_000, 10_000):
+        options = wire(*[(number, b"") for number in range(20_000, 20_000 + count)])
+        calls = 0
+
+        def count_call(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count_call)
+        try:
+            assert options.uri_path == ()
+            text = repr(options)
+        finally:
+            sys.setprofile(None)
+        steps[count] = calls
+        assert text.endswith(f"and {count - 32} more)")
+        assert len(text) < 1_000
+    assert steps[10_000] < 11 * steps[1_000]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -142,7 +143,7 @@ def _text_or_file(word: str, option: str) -> bytes | str:
 def _json_payload(text: bytes | str, content_format: int | None) -> Payload:
     content_format = JSON if content_format is None else content_format
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
         where = f" (line {exc.lineno}, column {exc.colno})" if isinstance(exc, json.JSONDecodeError) else ""
         raise UsageError(
@@ -150,7 +151,7 @@ def _json_payload(text: bytes | str, content_format: int | None) -> Payload:
         ) from exc
     if is_json(content_format):
         # ASCII with escapes: a lone surrogate would be no UTF-8.
-        return Payload(json.dumps(value, separators=(",", ":")).encode(), content_format)
+        return Payload(json.dumps(value, separators=(",", ":"), allow_nan=False).encode(), content_format)
     if not is_cbor(content_format):
         raise UsageError("--json is sent as JSON or CBOR: write -f json or -f cbor, or use -d for another format")
     try:
@@ -165,6 +166,13 @@ def _json_payload(text: bytes | str, content_format: int | None) -> Payload:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not in JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise UsageError(f"the number {_shown(text)} in --json is out of range: the limit is 1.8e308")
+    return value
 
 
 def _shown(text: str) -> str:

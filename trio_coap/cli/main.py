@@ -7,15 +7,14 @@ needs is imported when it is called.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from importlib.metadata import version
-from io import TextIOWrapper
+from importlib.metadata import PackageNotFoundError, version
 
 from trio_coap.cli.parser import read_words
-from trio_coap.cli.problems import FAILURE, INTERRUPTED, SUCCESS, USAGE, explain
+from trio_coap.cli.problems import FAILURE, INTERRUPTED, SUCCESS, USAGE, CommandFailure, explain
+from trio_coap.cli.streams import escape_unprintable, open_missing_streams, say, settle_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,32 +26,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit status; ``coap --help`` says what it means.
     """
+    open_missing_streams()
+    escape_unprintable()
+    try:
+        return _run(argv)
+    finally:
+        settle_streams()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = Namespace(uri="")
-    if isinstance(sys.stdout, TextIOWrapper):
-        # What a peer says may have characters that the terminal's encoding lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = read_words(argv)
-        return _dispatch(arguments)
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
     except SystemExit as exc:  # --help
         return exc.code if isinstance(exc.code, int) else USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read standard output has gone, and the interpreter would complain about that when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
+        return FAILURE  # Whoever read standard output has gone.
     except Exception as exc:
         explained = explain(exc, _host_of(arguments))
         if explained is None:
             raise
-        print(f"coap: {explained[0]}", file=sys.stderr)
+        say(f"coap: {explained[0]}")
         return explained[1]
 
 
 def _dispatch(arguments: Namespace) -> int:
     if arguments.version:
-        print(f"coap {version('trio-coap')}")
+        print(f"coap {_version()}")
         return SUCCESS
     # Warnings are about what -v shows anyway; an error is a defect, and has a traceback.
     logging.basicConfig(format="coap: %(message)s", level=logging.ERROR)
@@ -67,6 +72,15 @@ def _dispatch(arguments: Namespace) -> int:
     from trio_coap.cli.request import run_request
 
     return run_request(arguments)
+
+
+def _version() -> str:
+    try:
+        return version("trio-coap")
+    except PackageNotFoundError as exc:
+        raise CommandFailure(
+            "the version is not known, as the package is not installed: run pip install trio-coap"
+        ) from exc
 
 
 def _host_of(arguments: Namespace) -> str:

@@ -6,7 +6,6 @@ Rule: one ping is one datagram, as loss is what is asked for; ``--max-retransmit
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from typing import final
 
@@ -15,11 +14,13 @@ import trio
 
 from trio_coap.cli.problems import FAILURE, SUCCESS, CommandFailure, explain
 from trio_coap.cli.request import transmission_parameters
+from trio_coap.cli.streams import say
 from trio_coap.cli.target import read_uri
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.client import Client
 from trio_coap.messaging.errors import DeliveryError, TransmissionTimeout
 from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.uri import CoapUri
 
 
@@ -54,7 +55,7 @@ def run_ping(arguments: Namespace) -> int:
     finally:
         # After Ctrl-C too: what is known by then is what was asked for.
         if tally.sent:
-            print(tally.describe(), file=sys.stderr if arguments.jsonl else sys.stdout, flush=True)
+            (say if arguments.jsonl else print)(tally.describe())
     return SUCCESS if tally.round_trips else FAILURE
 
 
@@ -83,6 +84,9 @@ async def _ping_once(client: Client, uri: CoapUri, number: int, arguments: Names
     except DeliveryError as exc:
         explained = explain(exc)
         failure = explained[0] if explained else str(exc)
+    except (LocalProtocolError, OSError):
+        tally.sent -= 1  # It never got as far as the network.
+        raise
     if round_trip is not None:
         tally.round_trips.append(round_trip)
     if arguments.jsonl:

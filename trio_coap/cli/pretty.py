@@ -90,7 +90,8 @@ def _guess(payload: bytes, *, is_text: bool) -> str:
 
 def _json(payload: bytes) -> str | None:
     try:
-        return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
+        # JSON has neither NaN nor infinity, and 1e999 would become one.
+        return json.dumps(json.loads(payload), indent=2, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         return None
 

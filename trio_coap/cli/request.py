@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import attrs
 import trio
 
 from trio_coap.cli.describe import message_record, option_line, printable
 from trio_coap.cli.inputs import Payload, read_options, read_payload
+from trio_coap.cli.output import OutputFile, open_output_file
 from trio_coap.cli.pretty import show_payload
 from trio_coap.cli.problems import CommandFailure, UsageError, exit_status
+from trio_coap.cli.streams import say
 from trio_coap.cli.target import read_uri
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.client import Client
@@ -43,8 +44,9 @@ def run_request(arguments: Namespace) -> int:
     """Send the request that *arguments* stand for, show the response, and return the exit status."""
     plan = make_plan(arguments)
     watcher = TracePrinter() if arguments.verbose else None
-    response, elapsed = trio.run(_exchange, plan, watcher)
-    _show(response, elapsed, plan, arguments)
+    with open_output_file(arguments.output) as output:
+        response, elapsed = trio.run(_exchange, plan, watcher)
+        _show(response, elapsed, plan, arguments, output)
     return exit_status(response.code)
 
 
@@ -94,7 +96,7 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
         async with open_watched_endpoint(watcher) as endpoint:
             client = Client(endpoint)
             started_at = trio.current_time()
-            handle = client.request(
+            response = await client.exchange(
                 plan.code,
                 plan.uri.unparse(),
                 plan.payload.value,
@@ -102,8 +104,6 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
                 parameters=plan.parameters,
                 options=plan.options,
             )
-            async with handle:
-                response = await handle.receive()
             return response, trio.current_time() - started_at
     raise CommandFailure(
         f"no response from coap://{plan.uri.authority} within {plan.deadline:g} s: allow more with --timeout, "
@@ -111,40 +111,33 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
     )
 
 
-def _show(response: Response, elapsed: float, plan: Plan, arguments: Namespace) -> None:
+def _show(response: Response, elapsed: float, plan: Plan, arguments: Namespace, output: OutputFile | None) -> None:
     content_format = response.options.content_format
     is_diagnostic = not response.code.is_success and content_format is None
     if not response.code.is_success:
         # Section 5.5.2: without a format, the payload of an error is a text for people.
         detail = f": {printable(response.text, one_line=True)}" if is_diagnostic and response.payload else ""
-        _say(f"coap: {response.code}{detail}")
+        say(f"coap: {response.code}{detail}")
     elif arguments.include or (not response.payload and sys.stdout.isatty()):
-        _say(str(response.code))
+        say(str(response.code))
     if arguments.include:
         for number, value in response.options:
-            _say(option_line(number, value))
+            say(option_line(number, value))
     if arguments.jsonl:
         record = {"uri": plan.uri.unparse(), "elapsed": round(elapsed, 6), **message_record(response)}
         print(json.dumps(record), flush=True)
-    if response.payload and not is_diagnostic:
-        _deliver(response, arguments)
+    if response.code.is_success or (response.payload and not is_diagnostic):
+        _deliver(response, arguments, output)
 
 
-def _deliver(response: Response, arguments: Namespace) -> None:
+def _deliver(response: Response, arguments: Namespace, output: OutputFile | None) -> None:
     """Put the payload where it is to go."""
-    if arguments.output is not None:
-        try:
-            Path(arguments.output).write_bytes(response.payload)
-        except OSError as exc:
-            raise UsageError(f"the file {arguments.output!r} of -O cannot be written: {exc.strerror}") from exc
-    elif arguments.jsonl:
+    if output is not None:
+        output.write(response.payload)
+    elif arguments.jsonl or not response.payload:
         return
     elif sys.stdout.isatty():
         show_payload(response.payload, response.options.content_format)
     else:
         sys.stdout.buffer.write(response.payload)
         sys.stdout.buffer.flush()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

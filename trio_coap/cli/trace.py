@@ -1,10 +1,12 @@
 """Watching what goes over the wire: an endpoint that tells of each datagram (``-v``, and the demo).
 
-Rule: watching changes nothing; each datagram is decoded a second time, for the watcher only.
+Rule: watching changes nothing; each datagram is decoded a second time, for the watcher only, and a watcher that fails
+is told no more.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +21,8 @@ from trio_coap.transports.driver import run_endpoint
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
 from trio_coap.wire.errors import MessageFormatError
 from trio_coap.wire.message import EndpointAddress, Message, decode_message_untrusted
+
+_logger = logging.getLogger(__name__)
 
 
 @final
@@ -106,7 +110,12 @@ class WatchedEndpoint(SocketEndpoint):
         key = (is_sent, remote, octets)
         repetition = self._times.get(key, 0)
         self._times[key] = repetition + 1
-        self._watcher(WireEvent(at, is_sent, remote, octets, repetition, os_error))
+        try:
+            self._watcher(WireEvent(at, is_sent, remote, octets, repetition, os_error))
+        except Exception as exc:
+            self._watcher = None
+            if not isinstance(exc, OSError):  # Whoever read the trace has gone; anything else is a defect.
+                _logger.exception("watching ends, as the watcher failed")
 
 
 @asynccontextmanager

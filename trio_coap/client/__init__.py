@@ -3,5 +3,18 @@
 from trio_coap.client.client import Client, open_client
 from trio_coap.client.handle import RequestHandle, UnprocessableResponse
 from trio_coap.client.observation import Observation
+from trio_coap.client.streaming import StreamedResponse
+from trio_coap.client.transfer import BlockTransferError, BodyTooLarge, Progress, RepresentationChanged
 
-__all__ = ["Client", "Observation", "RequestHandle", "UnprocessableResponse", "open_client"]
+__all__ = [
+    "BlockTransferError",
+    "BodyTooLarge",
+    "Client",
+    "Observation",
+    "Progress",
+    "RepresentationChanged",
+    "RequestHandle",
+    "StreamedResponse",
+    "UnprocessableResponse",
+    "open_client",
+]

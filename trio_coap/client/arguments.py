@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.client.transfer import MAX_BODY, Progress
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.block import Block
+from trio_coap.wire.message import EndpointAddress
 from trio_coap.wire.options import OptionInput, Options
 
 
@@ -24,12 +25,15 @@ class RequestArguments(TypedDict, total=False):
     parameters: TransmissionParameters | None
     """Transmission parameters for this request; by default the endpoint's."""
 
-    remote: Endpoint | None
+    remote: EndpointAddress | None
     """Where to send the request (a proxy, say, or a peer that contacted us), whatever the URI's host is."""
 
     options: Options
     """Options in addition to those of the URI; those given by name replace them."""
 
+    uri_host: str | None
+    uri_port: int | None
+    uri_query: Sequence[str] | None
     if_match: Sequence[bytes] | None
     etag: bytes | Sequence[bytes] | None
     if_none_match: bool | None
@@ -48,9 +52,42 @@ class RequestArguments(TypedDict, total=False):
     request_tag: Sequence[bytes] | None
 
 
+class TransferArguments(RequestArguments, total=False):
+    """Keyword arguments of a request whose bodies may go in blocks (:rfc:`7959`)."""
+
+    block_size: int | None
+    """The largest block in either direction, in octets: 16, 32, ... 1024.  By default 1024 up, and whatever the server
+    likes down; a size that is given is asked for from the start (early negotiation)."""
+
+    max_body: int
+    """Octets of the response's body that are put together; more is :exc:`BodyTooLarge`.  By default :data:`MAX_BODY`."""
+
+    progress: Progress
+    """Is kept up to date, both ways."""
+
+
+def split_transfer_arguments(
+    arguments: TransferArguments,
+) -> tuple[int | None, int, Progress, RequestArguments]:
+    """Return block size, largest response body, progress, and the arguments that are left.
+
+    Raises:
+      LocalProtocolError: if there are no blocks of that size.
+    """
+    block_size = arguments.get("block_size")
+    if block_size is not None:
+        Block.of(0, False, block_size)
+    rest = dict(arguments)
+    for name in ("block_size", "max_body", "progress"):
+        rest.pop(name, None)
+    # What is left has no other keys.
+    left = cast(RequestArguments, rest)
+    return block_size, arguments.get("max_body", MAX_BODY), arguments.get("progress") or Progress(), left
+
+
 def split_arguments(
     arguments: RequestArguments,
-) -> tuple[bool, TransmissionParameters | None, Endpoint | None, Options]:
+) -> tuple[bool, TransmissionParameters | None, EndpointAddress | None, Options]:
     """Return confirmable, parameters, remote, and all options that *arguments* give.
 
     Raises:

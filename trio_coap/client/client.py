@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Unpack, final
 
-from trio_coap.client.arguments import RequestArguments, split_arguments
+from trio_coap.client.arguments import (
+    RequestArguments,
+    TransferArguments,
+    split_arguments,
+    split_transfer_arguments,
+)
+from trio_coap.client.blockwise import Download, Upload
 from trio_coap.client.handle import FindTargets, RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
+from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
+from trio_coap.client.transfer import Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.errors import DeliveryError
+from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import Request, Response
+from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
 
 
@@ -25,14 +36,29 @@ class Client:
     """Sends requests from one endpoint; made by :func:`open_client`.
 
     The methods ``get`` to ``ipatch`` send a request and return the response, whatever its code.  They share these
-    arguments, and raise what :meth:`RequestHandle.receive` raises:
+    arguments:
 
     - *uri*: an absolute URI, or one relative to the client's base URI;
     - *payload*: octets, or a text that is sent as UTF-8 (as text/plain unless *content_format* says otherwise);
     - the rest by keyword: how to send the request, and its options by name; see :class:`RequestArguments`.
 
+    Bodies that are too large for a datagram go in blocks (:rfc:`7959`), in both directions and without further ado; see
+    :class:`TransferArguments`, and :meth:`stream` for what should not be held in memory.  Who gives *block1* or *block2*
+    gets exactly that block, and does the rest.
+
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
+
+    The addresses of a name are tried in the resolver's order: the next one when the network says that one cannot be
+    reached, or after MAX_TRANSMIT_WAIT of silence.
+
+    They raise what :meth:`RequestHandle.receive` raises, and before anything is sent
+
+    - :exc:`UriError` (a LocalProtocolError and a ValueError), if *uri* is not a URI of CoAP;
+    - :exc:`LocalProtocolError`, if an argument does not fit, or there is no transport for the URI's scheme;
+    - :exc:`socket.gaierror` (an OSError), if the host does not resolve;
+    - :exc:`PendingLimitReached`, if too many requests wait for this host already;
+    - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
     def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
@@ -44,44 +70,72 @@ class Client:
         """
         self._endpoint = endpoint
         self._finder = TargetFinder(base_uri)
+        self._tags = RequestTags()
 
     @property
     def endpoint(self) -> DrivenEndpoint:
         """The endpoint that sends the requests."""
         return self._endpoint
 
-    async def get(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
+    async def get(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """GET: return a representation of the resource."""
-        return await self._exchange(Code.GET, uri, b"", arguments)
+        return await self.exchange(Code.GET, uri, b"", **arguments)
 
-    async def delete(self, uri: str, **arguments: Unpack[RequestArguments]) -> Response:
+    async def delete(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """DELETE: remove the resource."""
-        return await self._exchange(Code.DELETE, uri, b"", arguments)
+        return await self.exchange(Code.DELETE, uri, b"", **arguments)
 
-    async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PUT: create or replace the resource."""
-        return await self._exchange(Code.PUT, uri, payload, arguments)
+        return await self.exchange(Code.PUT, uri, payload, **arguments)
 
-    async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """POST: have the resource process the payload."""
-        return await self._exchange(Code.POST, uri, payload, arguments)
+        return await self.exchange(Code.POST, uri, payload, **arguments)
 
-    async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """FETCH: return what the payload asks for (:rfc:`8132` section 2)."""
-        return await self._exchange(Code.FETCH, uri, payload, arguments)
+        return await self.exchange(Code.FETCH, uri, payload, **arguments)
 
-    async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PATCH: change parts of the resource (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.PATCH, uri, payload, arguments)
+        return await self.exchange(Code.PATCH, uri, payload, **arguments)
 
-    async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]) -> Response:
+    async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """iPATCH: change parts of the resource, idempotently (:rfc:`8132` section 3)."""
-        return await self._exchange(Code.IPATCH, uri, payload, arguments)
+        return await self.exchange(Code.IPATCH, uri, payload, **arguments)
+
+    async def exchange(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]
+    ) -> Response:
+        """Send a request with any method and return the response: what the methods above do.
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, or an option does not fit.
+          BlockTransferError: if the server's blocks do not fit together; :exc:`RepresentationChanged` or
+            :exc:`BodyTooLarge` where it is that.
+          CoapError: see :meth:`RequestHandle.receive`.
+        """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
+        conversation, reader = self._converse(code, uri, payload, rest)
+        if _names_a_block(conversation.template):
+            # Who names a block gets that block.
+            return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
+        upload = Upload(conversation, reader, self._tags, progress, block_size)
+        first = await upload.run()
+        return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
 
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
+
+        A handle is one exchange of messages: what is too long for one, it does not put into blocks, and of a response
+        in blocks it gives the first.
 
         Args:
           code: the method.
@@ -90,14 +144,15 @@ class Client:
         Raises:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
-        confirmable, parameters, remote, options = split_arguments(arguments)
-        template = Request(code, payload, type=CON if confirmable else NON, options=options)
-        return RequestHandle(self._endpoint, self._targets_of(template, uri, remote), parameters)
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        return RequestHandle(self._endpoint, find_targets, parameters)
 
     def observe(
         self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
     ) -> Observation:
         """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
+
+        Of a state that comes in blocks it gives the first, with Block2; :meth:`get` reads it whole.
 
         Example::
 
@@ -115,37 +170,91 @@ class Client:
         """
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
-        confirmable, parameters, remote, options = split_arguments(arguments)
-        options = options.replace(observe=REGISTER)
-        template = Request(code, payload, type=CON if confirmable else NON, options=options)
-        return Observation(self._endpoint, self._targets_of(template, uri, remote), parameters)
+        template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        template.options = template.options.replace(observe=REGISTER)
+        return Observation(self._endpoint, find_targets, parameters)
 
-    def _targets_of(self, template: Request, uri: str, remote: Endpoint | None) -> FindTargets:
-        async def find_targets() -> Sequence[Request]:
-            targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+    @asynccontextmanager
+    async def stream(
+        self, code: Code, uri: str, body: BodySource = b"", **arguments: Unpack[TransferArguments]
+    ) -> AsyncIterator[StreamedResponse]:
+        """Send a request whose body may be long, and read the response's body while it comes (:rfc:`7959`).
 
-        return find_targets
+        Neither is ever held whole.  Entering sends *body*, block by block, and returns with the first block of the
+        response; the others come as they are asked for.
 
-    async def ping(self, uri: str) -> float:
+        Example::
+
+            async with client.stream(Code.GET, "coap://[::1]/log") as response:
+                async for chunk in response.stream():
+                    ...
+
+        Args:
+          code: the method.
+          uri, arguments: see :class:`Client`; *max_body* does not count here.
+          body: octets, a text, a file opened for reading octets (Trio's too), an iterable or an asynchronous iterable of
+            octets.  One that cannot be read twice is not sent again if the server loses blocks of it (4.08) or wants
+            smaller ones late (4.13).  It is not closed.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, or an option does not fit.
+          BlockTransferError: if the server's blocks do not fit together.
+          CoapError: see :meth:`RequestHandle.receive`.
+        """
+        block_size, _, progress, rest = split_transfer_arguments(arguments)
+        conversation, reader = self._converse(code, uri, body, rest)
+        if _names_a_block(conversation.template):
+            raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
+        upload = Upload(conversation, reader, self._tags, progress, block_size)
+        yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
+
+    async def ping(
+        self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None
+    ) -> float:
         """Send an empty Confirmable message, the CoAP ping, and wait for its Reset (:rfc:`7252` section 4.3).
 
         Args:
           uri: whom to ping; only scheme, host and port count.
+          parameters: transmission parameters for the ping; by default the endpoint's.
+          remote: whom to ping, whatever the URI's host is.
 
         Returns:
           The round-trip time, in seconds.
 
         Raises:
-          TransmissionTimeout: if nobody answered.
-          NetworkError: if the network said that the ping cannot be delivered.
+          DeliveryError: if nobody answered at the last of the addresses, or the network said that it is in vain.
         """
-        (endpoint, _), *_ = await self._finder.find(uri)
-        return await send_ping(self._endpoint, endpoint)
+        *others, (last, _) = await self._finder.find(uri, remote)
+        for endpoint, _ in others:
+            with suppress(DeliveryError):
+                return await send_ping(self._endpoint, endpoint, parameters)
+        return await send_ping(self._endpoint, last, parameters)
 
-    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments) -> Response:
-        async with self.request(code, uri, payload, **arguments) as handle:
-            return await handle.receive()
+    def _converse(
+        self, code: Code, uri: str, body: BodySource, arguments: RequestArguments
+    ) -> tuple[Conversation, BodyReader]:
+        """Return what sends the blocks, and what reads *body*."""
+        text = body if isinstance(body, str) else b""
+        template, find_targets, parameters = self._prepare(code, uri, text, arguments)
+        reader = BodyReader(template.payload if isinstance(body, str) else body)
+        template.payload = b""
+        return Conversation(self._endpoint, template, find_targets, parameters), reader
+
+    def _prepare(
+        self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
+    ) -> tuple[Request, FindTargets, TransmissionParameters | None]:
+        confirmable, parameters, remote, options = split_arguments(arguments)
+        template = Request(code, payload, type=CON if confirmable else NON, options=options)
+
+        async def find_targets() -> Sequence[Request]:
+            targets = await self._finder.find(uri, remote)
+            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+
+        return template, find_targets, parameters
+
+
+def _names_a_block(template: Request) -> bool:
+    return template.options.block1 is not None or template.options.block2 is not None
 
 
 _SINGLE_URI_OPTIONS = frozenset({3, 7})

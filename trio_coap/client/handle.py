@@ -23,8 +23,9 @@ from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import OptionProblem
 
-UNDERSTOOD_OPTIONS: frozenset[int] = frozenset()
-"""The critical options that a plain client processes in a response: none (:rfc:`7252` section 5.4.1)."""
+UNDERSTOOD_OPTIONS = frozenset({23, 27})
+"""The critical options in a response that are processed here or left to who asked: Block2 and Block1 (:rfc:`7252`
+section 5.4.1).  A handle is one exchange, and its response may be one block of many."""
 
 FindTargets = Callable[[], Awaitable[Sequence[Request]]]
 """Finds out whom to ask: the request for each address, the preferred one first."""

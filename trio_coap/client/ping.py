@@ -8,6 +8,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError, ResetReceived
+from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.message import Message
@@ -39,10 +40,12 @@ class _Pong:
         self.arrived.set()
 
 
-async def send_ping(endpoint: DrivenEndpoint, remote: Endpoint) -> float:
+async def send_ping(
+    endpoint: DrivenEndpoint, remote: Endpoint, parameters: TransmissionParameters | None = None
+) -> float:
     """Ping *remote* and return the round-trip time, in seconds; see :meth:`Client.ping`."""
     pong = _Pong()
-    entry = endpoint.send(Message(), remote, listener=pong)
+    entry = endpoint.send(Message(), remote, parameters=parameters, listener=pong)
     try:
         await pong.arrived.wait()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import final
 
@@ -9,6 +10,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import EndpointAddress
 from trio_coap.wire.options import Options
 from trio_coap.wire.uri import CoapUri, parse_uri, resolve_reference
 
@@ -34,7 +36,7 @@ class TargetFinder:
         self._base_uri = base_uri
         self._numeric: dict[str, Target] = {}
 
-    async def find(self, uri: str, remote: Endpoint | None = None) -> Sequence[Target]:
+    async def find(self, uri: str, remote: EndpointAddress | None = None) -> Sequence[Target]:
         """Return the targets for *uri*, the resolver's first one first.
 
         Args:
@@ -47,6 +49,8 @@ class TargetFinder:
           OSError: socket.gaierror, if its host does not resolve.
         """
         if remote is not None:
+            if not isinstance(remote, Endpoint):
+                raise LocalProtocolError(f"a remote is an Endpoint, not {remote!r}")
             await trio.lowlevel.checkpoint_if_cancelled()
             return ((remote, remote.uri_to_options(uri, self._base_uri)),)
         known = self._numeric.get(uri)
@@ -71,9 +75,14 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         endpoints: Sequence[Endpoint] = (Endpoint(host=uri.host, port=uri.port),)
     else:
         endpoints = await Endpoint.resolve(uri.host, uri.port)
+        if not endpoints:
+            raise socket.gaierror(socket.EAI_NONAME, f"the resolver knows no address of {uri.host}")
+    for endpoint in endpoints:
+        if endpoint.is_unspecified:
+            raise LocalProtocolError(f"{endpoint.hostinfo} means all addresses of a server; ask 127.0.0.1 or [::1]")
     # Without a zone the kernel would pick some interface or other.
     usable = [endpoint for endpoint in endpoints if not endpoint.is_link_local or endpoint.scope_id]
-    if endpoints and not usable:
+    if not usable:
         literal = endpoints[0].sockaddr[0]
         raise LocalProtocolError(f"{literal} is link-local; say on which interface: coap://[{literal}%25eth0]/")
     return usable

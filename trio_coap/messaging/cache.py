@@ -2,15 +2,16 @@
 
 Rule 1: a cache belongs to one remote endpoint, since message IDs are scoped to a pair of endpoints (section 4.4);
 the queue is one per local endpoint, since one task sleeps on it.  Rule 2: an entry is in the mapping as soon as it has
-a message ID, and in exactly one of queue and pending FIFO until it is removed.  Rule 3: this module does no I/O,
+a message ID, and in at most one of queue and pending FIFO until it is removed; in neither while its owner keeps it
+elsewhere.  Rule 3: this module does no I/O,
 reads no clock and draws no random number: ``now`` (seconds, the caller's clock) is an argument.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
@@ -21,7 +22,7 @@ from trio_coap.wire.message import Message
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
 
-Queue = DueQueue["MessageCacheEntry"]
+D = TypeVar("D")
 
 
 class MessageCacheEntry:
@@ -38,6 +39,9 @@ class MessageCacheEntry:
     """
 
     __slots__ = ("_cache", "activated_at", "created_at", "message", "message_id", "queue_place", "queue_time")
+
+    _waits_in_fifo: ClassVar[bool] = True
+    """False if an entry that is not active waits elsewhere than in the FIFO."""
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class MessageCacheEntry:
         self.activated_at: float | None = None
         self.queue_time: float | None = None
         self.queue_place = -1
-        cache._add(self, is_pending=not activate)
+        cache._add(self, is_pending=self._waits_in_fifo and not activate)
         if activate:
             self.activated_at = now
             cache._reposition(self, self._expires(now) if time_due_offset is None else now + time_due_offset)
@@ -88,7 +92,8 @@ class MessageCacheEntry:
     def time_due(self) -> float | None:
         """When :meth:`process_timeout` is due, in seconds; None while pending, and after removal.
 
-        Assigning moves the entry in the queue, or activates it.
+        Assigning moves the entry in the queue, or activates it: :attr:`activated_at` is now, as the cache's clock has
+        it.
         """
         return self.queue_time
 
@@ -97,10 +102,9 @@ class MessageCacheEntry:
         if time_due is None:
             raise LocalProtocolError("an entry in a queue cannot become pending again")
         cache = self._require_cache()
-        if self.queue_time is None:
-            cache._activate(self, time_due)
-        else:
-            cache._reposition(self, time_due)
+        if self.activated_at is None:
+            self.activated_at = cache.clock()
+        cache._reposition(self, time_due)
 
     @property
     def expires_at(self) -> float | None:
@@ -162,6 +166,10 @@ class MessageCacheEntry:
 E = TypeVar("E", bound=MessageCacheEntry)
 
 
+def _beginning() -> float:
+    return 0.0
+
+
 class MessageCache(Generic[E]):
     """The remembered messages of one direction between a local endpoint and a remote one.
 
@@ -170,7 +178,17 @@ class MessageCache(Generic[E]):
     a message ID and are thus not yet in the mapping.
     """
 
-    __slots__ = ("_entries", "_pending", "_queue", "_unnumbered", "endpoint", "is_sent_cache", "parameters")
+    __slots__ = (
+        "_entries",
+        "_on_removed",
+        "_pending",
+        "_queue",
+        "_unnumbered",
+        "clock",
+        "endpoint",
+        "is_sent_cache",
+        "parameters",
+    )
 
     def __init__(
         self,
@@ -179,6 +197,8 @@ class MessageCache(Generic[E]):
         *,
         queue: DueQueue[Any] | None = None,
         parameters: TransmissionParameters = DEFAULT_PARAMETERS,
+        clock: Callable[[], float] = _beginning,
+        on_removed: Callable[[E], None] | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -187,14 +207,19 @@ class MessageCache(Generic[E]):
           is_sent_cache: True for messages that we sent, False for those that we received.
           queue: the local endpoint's queue; by default the cache gets one of its own.
           parameters: say how long messages are remembered.
+          clock: tells the time, in seconds, at which an assignment to ``time_due`` activates an entry; a cache
+            of its own stays at 0.
+          on_removed: is told of every entry that has just been removed, whoever did it.
         """
         self.endpoint = endpoint
         self.is_sent_cache = is_sent_cache
         self.parameters = parameters
+        self.clock = clock
+        self._on_removed = on_removed
         self._entries: dict[int, E] = {}
         # An ordered dict is a FIFO from whose middle a cancelled message can be taken in O(1).
         self._pending: OrderedDict[E, None] = OrderedDict()
-        self._unnumbered = 0
+        self._unnumbered: dict[E, None] = {}
         self._queue: DueQueue[Any] = DueQueue() if queue is None else queue
 
     def queue(self) -> DueQueue[Any]:
@@ -212,7 +237,7 @@ class MessageCache(Generic[E]):
 
     def all_entries(self) -> list[E]:
         """Return all entries, those that wait for a message ID last."""
-        return [*self._entries.values(), *(entry for entry in self._pending if entry.message_id is None)]
+        return [*self._entries.values(), *self._unnumbered]
 
     def number(self, entry: E, message_id: int) -> None:
         """Give *entry*, which waits for one, a message ID."""
@@ -220,11 +245,17 @@ class MessageCache(Generic[E]):
             raise LocalProtocolError(f"message ID {message_id} is in the cache already")
         entry.message_id = entry.message.message_id = message_id
         self._entries[message_id] = entry
-        self._unnumbered -= 1
+        del self._unnumbered[entry]
 
-    def get(self, key: int | Message) -> E | None:
-        """Return the entry with the message ID *key*, or None."""
-        return self._entries.get(_message_id(key))  # type: ignore[call-overload, no-any-return]
+    @overload
+    def get(self, key: int | Message) -> E | None: ...
+
+    @overload
+    def get(self, key: int | Message, default: D) -> E | D: ...
+
+    def get(self, key: int | Message, default: D | None = None) -> E | D | None:
+        """Return the entry with the message ID *key*, or *default*."""
+        return self._entries.get(_message_id(key), default)  # type: ignore[call-overload, no-any-return]
 
     def keys(self) -> KeysView[int]:
         """Return the message IDs."""
@@ -248,15 +279,15 @@ class MessageCache(Generic[E]):
         return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._entries) + self._unnumbered
+        return len(self._entries) + len(self._unnumbered)
 
     def __bool__(self) -> bool:
-        return bool(self._entries) or self._unnumbered > 0
+        return bool(self._entries or self._unnumbered)
 
     def _add(self, entry: E, *, is_pending: bool = True) -> None:
         message_id = entry.message_id
         if message_id is None:
-            self._unnumbered += 1
+            self._unnumbered[entry] = None
         elif message_id in self._entries:
             raise LocalProtocolError(f"message ID {message_id} is in the cache already")
         else:
@@ -264,16 +295,25 @@ class MessageCache(Generic[E]):
         if is_pending:
             self._pending[entry] = None
 
-    def _activate(self, entry: E, time_due: float) -> None:
-        del self._pending[entry]
+    def _reposition(self, entry: E, time_due: float) -> None:
+        """Put *entry* into the queue, from wherever it is."""
+        if entry.queue_time is None:
+            self._pending.pop(entry, None)
         self._queue.schedule(entry, time_due)
 
-    def _reposition(self, entry: E, time_due: float) -> None:
-        self._queue.schedule(entry, time_due)
+    def _suspend(self, entry: E, *, is_pending: bool = True) -> None:
+        """Take *entry* out of the queue: to the end of the FIFO, or to where its owner keeps it."""
+        self._queue.discard(entry)
+        entry.activated_at = None
+        if is_pending:
+            self._pending[entry] = None
+        else:
+            self._pending.pop(entry, None)
 
     def _remove(self, entry: E) -> None:
+        """Take *entry* out of everything: the one place where entries end."""
         if entry.message_id is None:
-            self._unnumbered -= 1
+            del self._unnumbered[entry]
         else:
             del self._entries[entry.message_id]
         if entry.queue_time is None:
@@ -281,6 +321,8 @@ class MessageCache(Generic[E]):
         else:
             self._queue.discard(entry)
         entry._dissociate()
+        if self._on_removed is not None:
+            self._on_removed(entry)
 
 
 def _message_id(key: object) -> object:

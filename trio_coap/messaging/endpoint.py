@@ -173,6 +173,11 @@ class Endpoint:
         return isinstance(self.in_addr, bytes) and is_link_local(self.in_addr)
 
     @property
+    def is_unspecified(self) -> bool:
+        """Whether the address is ``::`` or ``0.0.0.0``: all addresses of this host, and nobody to send to."""
+        return isinstance(self.in_addr, bytes) and not any(self.in_addr)
+
+    @property
     def scheme(self) -> str:
         """``coaps`` with a security mode, ``coap`` without."""
         return "coap" if self.security_mode is None else "coaps"
@@ -227,11 +232,12 @@ class Endpoint:
 
         Raises:
           UriError: if it is not a URI of CoAP.
-          LocalProtocolError: if its scheme is neither coap nor coaps.
+          LocalProtocolError: if its scheme is not :attr:`scheme`: a request for what is to be protected must not
+            go out without protection.
         """
         parsed = parse_uri(resolve_reference(base_uri or self.base_uri, uri))
-        if parsed.scheme not in ("coap", "coaps"):
-            raise LocalProtocolError(f"the scheme {parsed.scheme!r} of {uri!r} is neither coap nor coaps")
+        if parsed.scheme != self.scheme:
+            raise LocalProtocolError(f"the scheme {parsed.scheme!r} of {uri!r} is not that of {self!r}")
         return self.options_for(parsed)
 
     def options_for(self, uri: CoapUri) -> Options:
@@ -357,6 +363,16 @@ class Endpoint:
         """Make room in the registry for another endpoint with this address."""
         if self._registry.get(self._key) is self:
             del self._registry[self._key]
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Endpoint], tuple[object, ...]]:
+        # Elsewhere a local endpoint is one as others see it.
+        return Endpoint, (self.sockaddr, self.family, self.security_mode)
 
     def __repr__(self) -> str:
         return f"<{self.__class__.__name__} {self.uri}>"

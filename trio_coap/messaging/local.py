@@ -8,15 +8,17 @@ limit.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Hashable
 from typing import Any, Protocol
 
 from trio_coap.messaging.cache import MessageCacheEntry
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.reception import Reception
+from trio_coap.messaging.reception import Reason, Reception
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.messaging.statistics import Counters, EndpointStatistics
@@ -30,6 +32,13 @@ MAX_DATAGRAM = 65_535
 
 TOKEN_LENGTH = 4
 """Octets of the tokens that we draw: the 32 random bits that :rfc:`7252` section 5.3.1 asks for."""
+
+
+_PASSING = frozenset({errno.ENOBUFS, errno.ENOMEM})
+"""Errors of a system that is short of memory: the datagram is lost, the next one need not be."""
+
+_MIN_SWEEP = 64
+"""Below so many remote endpoints, looking for idle ones is not worth it."""
 
 
 class RandomSource(Protocol):
@@ -80,6 +89,7 @@ class LocalEndpoint(Endpoint):
     __slots__ = (
         "_reception",
         "_remotes",
+        "_sweep_size",
         "counters",
         "limits",
         "parameters",
@@ -135,6 +145,7 @@ class LocalEndpoint(Endpoint):
         self.request_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
+        self._sweep_size = _MIN_SWEEP
         self._reception = Reception(self)
 
     @classmethod
@@ -170,6 +181,9 @@ class LocalEndpoint(Endpoint):
     def _wake_earlier(self, time_due: float) -> None:
         """Learn that something is due at *time_due*, earlier than all else."""
 
+    def _require_open(self) -> None:
+        """Raise if nothing can be sent any more; called before a message is entered."""
+
     # What applications and drivers call.
 
     def rawsendto(
@@ -177,8 +191,14 @@ class LocalEndpoint(Endpoint):
     ) -> None:
         """Send a datagram; see :meth:`_rawsendto`."""
         self._rawsendto(data, destination_endpoint, local_address)
-        self.counters.tx_messages += 1
-        self.counters.tx_octets += len(data)
+        counters = self.counters
+        counters.tx_messages += 1
+        counters.tx_octets += len(data)
+        state = self._remotes.get(destination_endpoint)
+        if state is not None:
+            state.tx_messages += 1
+            state.tx_octets += len(data)
+            state.tx_octets_since_heard += len(data)
 
     async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
         """Wait for a datagram; return it with its source.
@@ -195,10 +215,10 @@ class LocalEndpoint(Endpoint):
 
         Returns:
           The message, when all that the message layer owes the sender has been sent; None for a duplicate
-          and for what is to be ignored.
+          and for what is to be ignored, such as another version or less than a header.
 
         Raises:
-          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+          MessageFormatError: if it is no well-formed message otherwise; a Reset has been sent if one is due.
         """
         data, source_endpoint = await self.rawrecvfrom(MAX_DATAGRAM)
         return self.datagram_received(data, source_endpoint, self.clock())
@@ -229,8 +249,10 @@ class LocalEndpoint(Endpoint):
         Raises:
           LocalProtocolError: for an ACK or RST (``entry.reply()`` sends those), a missing destination, a CON to a
             group, or a message ID that is in use.
-          PendingLimitReached: if too many messages wait for this destination already.
+          PendingLimitReached: if too many messages wait for this destination already, or are remembered at all.
+          trio.ClosedResourceError: by a driver whose endpoint has been closed.
         """
+        self._require_open()
         destination = destination_endpoint or message.destination_endpoint
         if not isinstance(destination, Endpoint):
             raise LocalProtocolError(f"{message!r} has no destination")
@@ -249,18 +271,34 @@ class LocalEndpoint(Endpoint):
         )
 
     def new_token(self, remote: Endpoint | None) -> bytes:
-        """Return a token that nobody can guess and no request to *remote* uses (:rfc:`7252` section 5.3.1)."""
+        """Return a token that nobody can guess and no request to *remote* or to a group uses (:rfc:`7252` section 5.3.1).
+
+        Args:
+          remote: whom the request goes to; None for a group.
+        """
         while True:
             token = self.rng.randbytes(TOKEN_LENGTH)
-            if (remote, token) not in self.tokens:
+            if (remote, token) not in self.tokens and (None, token) not in self.tokens:
                 return token
 
     def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
-        """Return what is known of *endpoint*; nothing, if there was no contact before."""
+        """Return what is known of *endpoint*; nothing, if there was no contact before.
+
+        It is forgotten some time after the last message that is remembered.
+        """
         state = self._remotes.get(endpoint)
         if state is None:
+            if len(self._remotes) >= self._sweep_size:
+                self._sweep()
             state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
         return state
+
+    def _sweep(self) -> None:
+        """Drop the states that were asked for, and with which nothing came to be exchanged."""
+        for state in list(self._remotes.values()):
+            self.forget_remote_if_idle(state)
+        # Only when there are twice as many again: that makes O(1) for each.
+        self._sweep_size = 2 * len(self._remotes) + _MIN_SWEEP
 
     def next_message_id(self, endpoint: Endpoint) -> int:
         """Return a message ID for a message to *endpoint*; see :meth:`RemoteEndpointState.next_message_id`."""
@@ -285,6 +323,20 @@ class LocalEndpoint(Endpoint):
             turned_away=dict(counters.turned_away),
         )
 
+    def count_rejection(
+        self, reason: str, section: str, remote: EndpointAddress, detail: str = "", *, now: float | None = None
+    ) -> None:
+        """Count a message that was rejected or ignored, and log it once for each reason and remote.
+
+        Args:
+          reason: the rule that is broken, as a short constant text.
+          section: the section of RFC 7252 that has the rule, such as ``"5.4.1"``, or ``"RFC 7641 section 4.2"``.
+          remote: whose message it was.
+          detail: what else the log should say.
+          now: the current time, in seconds; by default :meth:`clock`.
+        """
+        self._reception.rejections.count(reason, section, remote, self.clock() if now is None else now, detail)
+
     # What drivers call.
 
     def datagram_received(
@@ -300,10 +352,10 @@ class LocalEndpoint(Endpoint):
 
         Returns:
           The message, when it has been passed on and all that is owed at once has been sent; None for a duplicate
-          and for what is to be ignored.
+          and for what is to be ignored, such as another version or less than a header.
 
         Raises:
-          MessageFormatError: if it is no well-formed message; a Reset has been sent if one is due.
+          MessageFormatError: if it is no well-formed message otherwise; a Reset has been sent if one is due.
         """
         return self._reception.process_datagram(data, source_endpoint, now, local_address)
 
@@ -337,7 +389,7 @@ class LocalEndpoint(Endpoint):
         state = self._remotes.get(remote)
         entry = state.sent_cache.get(int.from_bytes(quoted[2:4], "big")) if state and len(quoted) >= 4 else None
         if entry is None or entry.transmissions == 0 or not entry.is_quoted_by(quoted):
-            self._reception.rejections.count("an ICMP error that quotes nothing we sent", remote)
+            self.count_rejection(*Reason.FOREIGN_ERROR.value, remote, now=now)
             return False
         entry.fail(os_error, now)
         return True
@@ -350,10 +402,8 @@ class LocalEndpoint(Endpoint):
         for state in states:
             state.sent_cache.clear()
             state.rcvd_cache.clear()
+        self.queue.clear()  # Of the timers of who is above.
         self._remotes.clear()
-        self._reception.clear()
-        self.queue.clear()
-        self.counters.sent = self.counters.received = self.counters.received_octets = 0
         self.tokens.clear()
         self.request_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
@@ -366,23 +416,40 @@ class LocalEndpoint(Endpoint):
     def transmit(
         self, octets: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None
     ) -> OSError | None:
-        """Send a datagram and return what went wrong, for entries, which go on anyway."""
+        """Send a datagram and return what went wrong, for entries, which go on anyway.
+
+        What is wrong for a moment only is a loss like any other.  What is no OSError, such as that there is no socket,
+        is wrapped: nothing may raise out of the tasks of a driver.
+        """
         try:
             self.rawsendto(octets, destination_endpoint, local_address)
         except OSError as exc:
-            return exc
+            if exc.errno not in _PASSING:
+                return exc
+            self.counters.turned_away["the system's memory for datagrams"] += 1
+        except Exception as exc:
+            error = OSError(str(exc) or repr(exc))
+            error.__cause__ = exc
+            return error
         return None
 
     def known_remote(self, endpoint: Endpoint) -> RemoteEndpointState | None:
         """Return what is known of *endpoint*, or None if that is nothing."""
         return self._remotes.get(endpoint)
 
-    def make_room_for_remote(self) -> bool:
+    @property
+    def memory(self) -> Memory:
+        """The memory of received messages."""
+        return self._reception.memory
+
+    @property
+    def remotes(self) -> int:
+        """How many remote endpoints something is known of."""
+        return len(self._remotes)
+
+    def has_room_for_remote(self) -> bool:
         """Say whether the state of one more remote endpoint that contacts us may be kept."""
-        if len(self._remotes) < self.limits.max_remotes:
-            return True
-        self.counters.turned_away["max_remotes"] += 1
-        return False
+        return len(self._remotes) < self.limits.max_remotes
 
     def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
         """Drop the state of a remote endpoint of which nothing is remembered."""

@@ -111,23 +111,35 @@ class Limits:
     """
 
     max_remembered: int = 100_000
-    """Exchanges remembered to recognize duplicates, all remotes together: about 60 MB.  Above it the oldest answers
-    to idempotent requests are forgotten first, which :rfc:`7252` section 4.5 allows; other requests go unanswered until
+    """Exchanges remembered to recognize duplicates, all remotes together.  Each takes about 1.1 kB besides
+    its octets, and each remote 1.8 kB: the defaults mean 110 MB, 120 MB for all remotes that there may be, and
+    ``max_remembered_octets``.  Above it the oldest answers to idempotent requests, responses and errors are forgotten first, which :rfc:`7252` section 4.5 allows; other requests go unanswered until
     there is room, and their senders repeat them."""
 
     max_remembered_octets: int = 32 * 1024 * 1024
-    """Octets of remembered replies, likewise."""
+    """Octets of remembered requests, replies and their datagrams, likewise."""
+
+    max_sent: int = 200_000
+    """Sent messages on their way or remembered, because their message IDs are in use, all remotes together: requests of our
+    own, notifications, and responses that are not piggybacked.  More are refused: that is three times the message IDs
+    towards one remote.  Responses are refused at fifteen sixteenths of this, so that nobody who asks keeps us from asking."""
+
+    max_sent_octets: int = 32 * 1024 * 1024
+    """Octets of these messages, likewise: payload and datagram until the message has been acknowledged or given up, then
+    header and token."""
 
     max_remotes: int = 65_536
-    """Remote endpoints with state: those with whom a message was exchanged that is remembered.  At the limit,
-    messages of others are dropped."""
+    """Remote endpoints with state: those with whom a message was exchanged that is remembered.  At the limit
+    the oldest messages that may be forgotten are, until a remote goes; if that is not to be, messages of others are
+    dropped."""
 
     max_pending_per_remote: int = 10_000
     """Messages that NSTART, PROBING_RATE or a full message-ID space hold back for one remote.  More are refused: an
     application or a peer that piles up more than that will not be helped by a longer queue."""
 
-    max_logged_remotes: int = 1_000
-    """Remotes whose malformed or unexpected messages are logged one by one; beyond it they are only counted."""
+    max_logged_rejections: int = 1_000
+    """Pairs of a remote and a reason for which its messages are rejected that are logged in an hour, each once; beyond it
+    they are only counted, so that a flood does not fill the log."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Limits):

@@ -89,16 +89,6 @@ class DueQueue(Generic[T]):
         """Return the time at which the first entry is due, in seconds; infinity for an empty queue."""
         return self._settled_head()[0] if self._length else math.inf
 
-    def pop_due(self, now: float) -> T | None:
-        """Take out the first entry and return it, if it is due at *now*; else return None."""
-        if not self._length or self._settled_head()[0] > now:
-            return None
-        entry = self._drop_head()[2]
-        entry.queue_time = None
-        entry.queue_place = -1
-        self._length -= 1
-        return entry
-
     def peek(self, now: float = math.inf) -> T | None:
         """Return the first entry, which stays in, if it is due at *now*; else return None."""
         if not self._length:
@@ -156,16 +146,15 @@ class DueQueue(Generic[T]):
                 self._drop_head()
 
     def _compact(self) -> None:
-        """Rebuild when most places are stale, so that moving and discarding cannot make the queue grow."""
-        places = len(self._heap) + len(self._tail)
-        if places <= 2 * self._length + _MIN_COMPACTION:
+        """Drop stale places when they are most of all, so that moving and discarding cannot make the queue grow.
+
+        That costs O(n) after as many operations.  What moved to a later time keeps its place.
+        """
+        if len(self._heap) + len(self._tail) <= 2 * self._length + _MIN_COMPACTION:
             return
-        entries = list(self)
-        self._tail.clear()
-        self._heap.clear()
-        for entry in entries:
-            assert entry.queue_time is not None
-            self._place(entry, entry.queue_time)
+        self._heap = [place for place in self._heap if place[2].queue_place == place[1]]
+        heapq.heapify(self._heap)
+        self._tail = deque(place for place in self._tail if place[2].queue_place == place[1])
 
 
 def _order(entry: Due) -> tuple[float, int]:

@@ -38,6 +38,8 @@ class ReceivedState(enum.Enum):
 _IDEMPOTENT = frozenset({1, 3, 4, 5, 7})
 """GET, PUT, DELETE, FETCH and iPATCH (:rfc:`7252` section 5.1, :rfc:`8132` section 2)."""
 
+_ERROR_CLASSES = frozenset({4, 5})
+
 
 @final
 class RcvdMessageCacheEntry(MessageCacheEntry):
@@ -48,10 +50,13 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
       reception_count: how often it was received, the first time included.
       reply_message: the ACK or RST that was sent for it, or of a NON request the response; None before.
       reply_octets: the datagram of that reply.
+      size: how much is kept for it, in octets: the message, the reply, and the reply's datagram.
       local_address: which of our addresses it came to, where the socket tells.
     """
 
-    __slots__ = ("_remote", "local_address", "reception_count", "reply_message", "reply_octets", "state")
+    __slots__ = ("_remote", "local_address", "reception_count", "reply_message", "reply_octets", "size", "state")
+
+    _waits_in_fifo = False  # Until it has been passed on, which is a matter of one call.
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         now: float,
         *,
         remote: RemoteEndpointState,
+        size: int,
         local_address: EndpointAddress | None = None,
     ) -> None:
         """Remember *message*; the message layer gives it a time when it has been passed on.
@@ -69,6 +75,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
           message: a CON or NON message of that endpoint.
           now: the current time, in seconds.
           remote: what is known of the source.
+          size: of the message's datagram, in octets.
           local_address: which of our addresses the message came to.
         """
         super().__init__(cache, message, now, activate=False)
@@ -79,6 +86,11 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.reply_octets = b""
         self.local_address = local_address
         self._remote = remote
+        self.size = size
+        counters = remote.local.counters
+        counters.received += 1
+        counters.received_octets += size
+        remote.received_octets += size
 
     @property
     def remote(self) -> RemoteEndpointState:
@@ -87,8 +99,14 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
     @property
     def is_forgettable(self) -> bool:
-        """True if executing the message twice does no harm (:rfc:`7252` section 4.5)."""
-        return self.message.code in _IDEMPOTENT or not isinstance(self.message, Request)
+        """True if executing the message twice does no harm (:rfc:`7252` section 4.5).
+
+        Besides idempotent requests and responses, these are requests that were rejected or answered by an error.
+        """
+        if self.message.code in _IDEMPOTENT or not isinstance(self.message, Request):
+            return True
+        reply = self.reply_message
+        return reply is not None and (reply.type is RST or reply.code >> 5 in _ERROR_CLASSES)
 
     @property
     def is_multicast(self) -> bool:
@@ -163,6 +181,9 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         Returns:
           The entry of that message; None for a piggybacked response.
+
+        Raises:
+          PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
         request = self.message
         response.token = request.token
@@ -177,19 +198,23 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             response.type = CON
         # A handler may take longer than the message is remembered, and than anything is known of the source.
         self._remote = self._remote.local.remote_state(self._remote.endpoint)
-        entry = self._remote.submit(
+        return self._remote.submit(
             response,
             now,
             parameters=parameters,
             listener=listener,
             local_address=self._reply_address,
-            is_solicited=True,
+            answers=self,
         )
-        # A duplicate of a NON gets the first response again; what comes after it are notifications.
-        if self.state is ReceivedState.RECEIVED and self.cache is not None and entry.transmissions:
+
+    def response_sent(self, response: Message, octets: bytes) -> None:
+        """Learn that a response went out as a message of its own.
+
+        A duplicate of a NON gets the first response again; what comes after it are notifications.
+        """
+        if self.state is ReceivedState.RECEIVED and self.cache is not None:
             self._complete(response, b"")
-            self._remember_octets(entry.octets)
-        return entry
+            self._remember_octets(octets)
 
     @property
     def _reply_address(self) -> EndpointAddress | None:
@@ -221,8 +246,14 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             self._remote.send_reply(octets, self._reply_address)
         if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
             self.time_due = self._expires(self.created_at)
+            if self.is_forgettable:
+                self._remote.local.memory.may_forget(self)
 
     def _remember_octets(self, octets: bytes) -> None:
         self.reply_octets = octets
         if self.cache is not None:  # A handler may outlive its endpoint.
-            self._remote.local.counters.received_octets += len(octets)
+            assert self.reply_message is not None
+            kept = len(octets) + len(self.reply_message.payload)
+            self.size += kept
+            self._remote.received_octets += kept
+            self._remote.local.counters.received_octets += kept

@@ -1,29 +1,30 @@
 """What happens to a message that arrives (:rfc:`7252` sections 4.2, 4.3, 4.5 and 5.3.2).
 
-======================  =============================================================================
+======================  ======================================================================================
 what arrives            what happens
-======================  =============================================================================
+======================  ======================================================================================
 malformed               CON: Reset; everything else: silence (section 4.2)
 a duplicate             answered as before, goes no further (section 4.5)
 empty CON               Reset: the CoAP ping (section 4.3)
 empty NON               ignored (section 4.3)
-request                 to the request listener; without one, Reset or silence
-response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3)
+request                 to the request listener; without one, Reset or silence, and no memory
+response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3), and no memory
 ACK                     to the message it acknowledges, and a response in it to who waits for it
 RST                     to the message it rejects
-======================  =============================================================================
+======================  ======================================================================================
 
 Rule 1: an ACK or RST counts only if it comes from where the message went to.  Rule 2: a group request is answered by
-the request listener or not at all (section 8.1).  Rule 3: the memory of received messages is limited, by number and
-octets.
+the request listener or not at all (section 8.1).  Rule 3: what is
+rejected without a listener's doing leaves nothing behind.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, NoReturn, final
+import enum
+from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.received import RcvdMessageCacheEntry, ReceivedState
 from trio_coap.messaging.rejections import Rejections
 from trio_coap.wire.codes import ACK, CON, NON, RST
@@ -31,22 +32,42 @@ from trio_coap.wire.errors import MessageFormatError
 from trio_coap.wire.message import EndpointAddress, Message, Request, Response, decode_message_untrusted
 
 if TYPE_CHECKING:
-    from trio_coap.messaging.local import LocalEndpoint
+    from trio_coap.messaging.local import LocalEndpoint, ResponseListener
+    from trio_coap.messaging.remote import RemoteEndpointState
+
+
+class Reason(enum.Enum):
+    """Why a well-formed message is rejected or ignored: a text, by which it is counted, and a section of RFC 7252."""
+
+    CON_TO_GROUP = "a Confirmable request to a group", "8.1"
+    NOT_SERVED = "a request, and nobody serves here", "4.2"
+    RESPONSE_TO_GROUP = "a response to a group", "8.1"
+    UNKNOWN_TOKEN = "a response with an unknown token", "5.3.2"
+    EMPTY_TO_GROUP = "an empty message to a group", "8.1"
+    EMPTY_NON = "an empty Non-confirmable message", "4.3"
+    ACK_TO_NOTHING = "an acknowledgement for nothing that was sent", "4.2"
+    RST_TO_NOTHING = "a Reset for nothing that was sent", "4.2"
+    RST_WITH_CONTENT = "a Reset that is not empty", "4.2"
+    ACK_WITH_REQUEST = "an acknowledgement that carries a request", "4.2"
+    RESPONSE_TO_NO_REQUEST = "a piggybacked response to what is no request", "5.2.1"
+    ANOTHER_TOKEN = "a piggybacked response with another token", "5.3.2"
+    SECOND_ACK = "an acknowledgement that does not fit, or a second one", "4.2"
+    SECOND_RST = "a Reset that does not fit, or a second one", "4.2"
+    FOREIGN_ERROR = "an ICMP error that quotes nothing we sent", "4.2"
 
 
 @final
 class Reception:
     """The receiving half of a local endpoint's engine."""
 
-    __slots__ = ("_counters", "_forgettable", "_local", "rejections")
+    __slots__ = ("_counters", "_local", "memory", "rejections")
 
     def __init__(self, local: LocalEndpoint) -> None:
         """Receive for *local*."""
         self._local = local
         self._counters = local.counters
-        self.rejections = Rejections(local.counters, local.limits.max_logged_remotes)
-        # Entries that may be forgotten early (section 4.5), the oldest first; those that expired are skipped.
-        self._forgettable: deque[RcvdMessageCacheEntry] = deque()
+        self.rejections = Rejections(local.counters, local.limits.max_logged_rejections)
+        self.memory = Memory(local)
 
     def process_datagram(
         self, data: bytes, source: Endpoint, now: float, local_address: EndpointAddress | None
@@ -55,124 +76,150 @@ class Reception:
         counters = self._counters
         counters.rx_messages += 1
         counters.rx_octets += len(data)
+        state = self._local.known_remote(source)
+        if state is not None:
+            state.count_heard(len(data), now)
         try:
             message = decode_message_untrusted(data)
         except MessageFormatError as exc:
-            self._reject_malformed(exc, source, local_address)
+            if state is not None:
+                state.release_held(now)
+            self._reject_malformed(exc, source, now, local_address)
+            return None
         message.source_endpoint = source
         message.destination_endpoint = self._local
         message.local_address = local_address
         if message.type is CON or message.type is NON:
-            return self._process_message(message, source, len(data), now)
-        return self._process_reply(message, source, len(data), now)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._forgettable.clear()
+            result = self._process_message(message, source, state, len(data), now)
+        else:
+            result = self._process_reply(message, source, state, now)
+        # After all else: who learns of a failure may do what it likes, close the endpoint too.
+        if state is not None and state.held:
+            state.release_held(now)
+        return result
 
     def _reject_malformed(
-        self, exc: MessageFormatError, source: Endpoint, local_address: EndpointAddress | None
-    ) -> NoReturn:
-        self.rejections.count(exc.rule, source, exc)
+        self, exc: MessageFormatError, source: Endpoint, now: float, local_address: EndpointAddress | None
+    ) -> None:
+        self.rejections.count(exc.rule, exc.section, source, now, f"at octet {exc.offset}")
+        if exc.message_type is None:
+            return  # Sections 3 and 4.1: what cannot even be read as a header is ignored.
         if exc.message_type == CON and not (local_address is not None and local_address.is_multicast):
             self._local.transmit(Message(type=RST, message_id=exc.message_id).encode(), source, local_address)
         raise exc
 
-    def _process_message(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+    def _process_message(
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, size: int, now: float
+    ) -> Message | None:
         """Process a CON or NON message."""
         message_id = message.message_id
         assert message_id is not None
-        state = self._local.known_remote(source)
         if state is not None:
-            state.count_heard(size, now)
             duplicate = state.rcvd_cache.get(message_id)
             if duplicate is not None:
                 self._counters.duplicates += 1
                 duplicate.receive_again()
                 return None
         if message.code == 0:
-            return self._process_empty(message, source)
-        if not self._admit(message, source, state is None):
+            return self._process_empty(message, source, now)
+        request_listener = self._local.request_listener
+        is_plain = isinstance(message, Request) and request_listener is not None and message.local_address is None
+        if not is_plain and not self._is_served(message, source, now):
+            return message
+        if not self.memory.make_room(state):
             return None
-        if self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
+        if state is None or self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
             state = self._local.remote_state(source)
             state.count_heard(size, now)
         assert state is not None
-        entry = RcvdMessageCacheEntry(state.rcvd_cache, message, now, remote=state, local_address=message.local_address)
-        self._counters.received += 1
+        entry = RcvdMessageCacheEntry(
+            state.rcvd_cache, message, now, remote=state, size=size, local_address=message.local_address
+        )
         if isinstance(message, Request):
-            self._pass_request(message, entry, now)
+            assert request_listener is not None
+            request_listener.request_received(message, entry, now)
         else:
             assert isinstance(message, Response)
             self._pass_response(message, entry, now)
         self._remember(entry, now)
         return message
 
-    def _process_empty(self, message: Message, source: Endpoint) -> Message | None:
+    def _is_served(self, message: Message, source: Endpoint, now: float) -> bool:
+        """Say whether somebody here takes *message*; if not, it is rejected, and not remembered.
+
+        A duplicate is rejected in the same way, without any memory of the first.
+        """
+        is_multicast = message.local_address is not None and message.local_address.is_multicast
+        is_resettable = not is_multicast
+        if isinstance(message, Request):
+            if is_multicast and message.type is CON:
+                reason = Reason.CON_TO_GROUP
+            elif self._local.request_listener is None:
+                reason = Reason.NOT_SERVED
+                is_resettable = is_resettable and message.type is CON
+            else:
+                return True
+        elif is_multicast:
+            reason = Reason.RESPONSE_TO_GROUP  # Neither ACK nor Reset may answer it.
+        elif self._response_listener(message, source) is None:
+            reason = Reason.UNKNOWN_TOKEN
+        else:
+            return True
+        self._reject(reason, source, now)
+        if is_resettable:
+            self._reset(message, source)
+        return False
+
+    def _reset(self, message: Message, source: Endpoint) -> None:
+        reset = Message(type=RST, message_id=message.message_id)
+        self._local.transmit(reset.encode(), source, message.local_address)
+
+    def _response_listener(self, message: Message, source: Endpoint) -> ResponseListener | None:
+        tokens = self._local.tokens
+        listener = tokens.get((source, message.token))
+        return tokens.get((None, message.token)) if listener is None else listener
+
+    def _process_empty(self, message: Message, source: Endpoint, now: float) -> Message | None:
         if message.local_address is not None and message.local_address.is_multicast:
-            self.rejections.count("an empty message to a group", source)
+            self._reject(Reason.EMPTY_TO_GROUP, source, now)
             return None
         if message.type is NON:
-            self.rejections.count("an empty Non-confirmable message", source)
+            self._reject(Reason.EMPTY_NON, source, now)
             return None
-        pong = Message(type=RST, message_id=message.message_id)
-        self._local.transmit(pong.encode(), source, message.local_address)
+        self._reset(message, source)
         return message
 
-    def _pass_request(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
-        if entry.is_multicast and request.type is CON:
-            # Section 8.1: a group request must be Non-confirmable, and is never acknowledged.
-            self.rejections.count("a Confirmable request to a group", entry.remote.endpoint)
-            return
-        listener = self._local.request_listener
-        if listener is not None:
-            listener.request_received(request, entry, now)
-            return
-        self.rejections.count("a request, and nobody serves here", entry.remote.endpoint)
-        if request.type is CON:
-            entry.reply(reset=True)
-
     def _pass_response(self, response: Response, entry: RcvdMessageCacheEntry, now: float) -> None:
-        source = entry.remote.endpoint
-        if entry.is_multicast:
-            # Section 8.1 knows group requests only; neither ACK nor Reset may answer this.
-            self.rejections.count("a response to a group", source)
-            return
-        tokens = self._local.tokens
-        listener = tokens.get((source, response.token)) or tokens.get((None, response.token))
-        if listener is None:
-            self.rejections.count("a response with an unknown token", source)
-        elif listener.response_received(response, now):
-            if response.type is CON:
-                entry.reply()
-            return
-        elif response.type is NON:
-            return  # Rejecting a NON may be done in silence (section 4.3).
-        entry.reply(reset=True)
+        listener = self._response_listener(response, entry.remote.endpoint)
+        assert listener is not None
+        is_accepted = listener.response_received(response, now)
+        # Rejecting a NON may be done in silence (section 4.3).  The listener may have closed the endpoint.
+        if response.type is CON and entry.cache is not None:
+            entry.reply(reset=not is_accepted)
 
-    def _process_reply(self, message: Message, source: Endpoint, size: int, now: float) -> Message | None:
+    def _process_reply(
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, now: float
+    ) -> Message | None:
         """Process an ACK or RST."""
-        state = self._local.known_remote(source)
         message_id = message.message_id
         assert message_id is not None
         entry = None if state is None else state.sent_cache.get(message_id)
-        reason = None
+        reason: Reason | None = None
         if entry is None:
-            reason = f"{_REPLY_NAMES[message.type]} for nothing that was sent"
+            reason = Reason.ACK_TO_NOTHING if message.type is ACK else Reason.RST_TO_NOTHING
         elif message.type is RST and message.code != 0:
-            reason = "a Reset that is not empty"
+            reason = Reason.RST_WITH_CONTENT
         elif isinstance(message, Request):
-            reason = "an acknowledgement that carries a request"
+            reason = Reason.ACK_WITH_REQUEST
+        elif isinstance(message, Response) and not isinstance(entry.message, Request):
+            reason = Reason.RESPONSE_TO_NO_REQUEST
         elif isinstance(message, Response) and message.token != entry.message.token:
-            reason = "a piggybacked response with another token"
-        if state is not None:
-            state.count_heard(size, now)
-        if entry is None or reason is not None:
+            reason = Reason.ANOTHER_TOKEN
+        elif not entry.process_reply(message, now):
+            reason = Reason.SECOND_ACK if message.type is ACK else Reason.SECOND_RST
+        if reason is not None:
             # Section 4.2: rejecting an ACK or RST means ignoring it.
-            self.rejections.count(reason or "", source)
-            return None
-        if not entry.process_reply(message, now):
-            self.rejections.count(f"{_REPLY_NAMES[message.type]} that does not fit, or a second one", source)
+            self._reject(reason, source, now)
             return None
         if isinstance(message, Response):
             listener = self._local.tokens.get((source, message.token))
@@ -180,18 +227,9 @@ class Reception:
                 listener.response_received(message, now)
         return message
 
-    def _admit(self, message: Message, source: Endpoint, is_new_remote: bool) -> bool:
-        """Make room for one more received message, or say that there is none."""
-        limits, counters = self._local.limits, self._counters
-        if is_new_remote and not self._local.make_room_for_remote():
-            return False
-        while counters.received >= limits.max_remembered or counters.received_octets >= limits.max_remembered_octets:
-            limit = "max_remembered" if counters.received >= limits.max_remembered else "max_remembered_octets"
-            counters.turned_away[limit] += 1
-            if not self._forget_oldest():
-                # Not executing a request now is safe; its sender will repeat it.
-                return False
-        return True
+    def _reject(self, reason: Reason, source: Endpoint, now: float) -> None:
+        text, section = reason.value
+        self.rejections.count(text, section, source, now)
 
     def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Give *entry*, which has been passed on, its time."""
@@ -200,29 +238,11 @@ class Reception:
             return
         parameters = cache.parameters
         if entry.message.type is NON:
-            entry.time_due = now + parameters.non_lifetime
+            time_due = now + parameters.non_lifetime
         elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
-            entry.time_due = now + parameters.exchange_lifetime
+            time_due = now + parameters.exchange_lifetime
         else:
-            entry.time_due = now + parameters.empty_ack_delay
+            time_due = now + parameters.empty_ack_delay
+        cache._reposition(entry, time_due)
         if entry.is_forgettable:
-            forgettable = self._forgettable
-            forgettable.append(entry)
-            # What has expired is at the front, as entries come and go in much the same order.
-            while forgettable[0].cache is None:
-                forgettable.popleft()
-
-    def _forget_oldest(self) -> bool:
-        forgettable = self._forgettable
-        while forgettable:
-            entry = forgettable.popleft()
-            if entry.cache is None:
-                continue
-            if entry.owes_acknowledgement:
-                entry.reply()
-            entry.remote.forget_received(entry)
-            return True
-        return False
-
-
-_REPLY_NAMES = {ACK: "an acknowledgement", RST: "a Reset"}
+            self.memory.may_forget(entry)

@@ -1,22 +1,26 @@
 """What a local endpoint knows of one remote endpoint, and the congestion control towards it (:rfc:`7252` section 4.7).
 
-Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  Rule 2: Non-confirmable
+Rule 1: at most NSTART Confirmable messages are outstanding; more wait in the pending FIFO.  A Non-confirmable request
+takes no slot; PROBING_RATE bounds it instead.  Section 4.7 would count it as outstanding while a response is "still
+expected", and leaves undefined how long that is: a publisher's NON, which nobody answers, must not keep Confirmable requests
+waiting for MAX_RTT.  Rule 2: Non-confirmable
 messages of our own accord go to a silent endpoint at PROBING_RATE on average, the first NSTART of them at once; a
 response to a request is not of our own accord.  Rule 3: a message ID is never used again within its lifetime; when
-none is free, messages wait in the pending FIFO too.
+none is free, messages wait in the pending FIFO too.  Non-confirmable responses leave a part of the IDs to all others,
+or whoever asks in somebody else's name could silence us towards that one.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.cache import MessageCache
-from trio_coap.messaging.errors import PendingLimitReached
+from trio_coap.messaging.errors import PendingLimitReached, SendLimitReached
+from trio_coap.messaging.memory import RESERVED_SHARE
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState, with_message_id
 from trio_coap.wire.codes import CON
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, encode_message
@@ -42,27 +46,33 @@ class RemoteEndpointState:
       rx_messages, rx_octets: what was received from it, duplicates included.
       tx_messages, tx_octets: what was sent to it, retransmissions included.
       tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
-      tx_messages_since_heard: likewise, in messages.
+      unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
+      received_octets: what is kept of messages from it and of the replies to them, in octets.
+      forgettable: the entries of messages from it that may be forgotten early, the oldest first.
+      held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
     """
 
     __slots__ = (
-        "_held",
         "_is_releasing",
         "_next_message_id",
         "_unheard_since",
         "endpoint",
+        "forgettable",
+        "held",
         "last_heard_at",
         "local",
         "outstanding",
         "rcvd_cache",
+        "received_octets",
         "rx_messages",
         "rx_octets",
         "sent_cache",
         "tx_messages",
-        "tx_messages_since_heard",
         "tx_octets",
         "tx_octets_since_heard",
+        "unanswered_messages",
+        "unanswered_octets",
     )
 
     def __init__(self, endpoint: Endpoint, local: LocalEndpoint) -> None:
@@ -71,10 +81,10 @@ class RemoteEndpointState:
         self.local = local
         queue, parameters = local.queue, local.parameters
         self.sent_cache: MessageCache[SentMessageCacheEntry] = MessageCache(
-            endpoint, True, queue=queue, parameters=parameters
+            endpoint, True, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._sent_removed
         )
         self.rcvd_cache: MessageCache[RcvdMessageCacheEntry] = MessageCache(
-            endpoint, False, queue=queue, parameters=parameters
+            endpoint, False, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._received_removed
         )
         self.last_heard_at: float | None = None
         self.rx_messages = 0
@@ -82,13 +92,15 @@ class RemoteEndpointState:
         self.tx_messages = 0
         self.tx_octets = 0
         self.tx_octets_since_heard = 0
-        self.tx_messages_since_heard = 0
+        self.unanswered_messages = 0
+        self.unanswered_octets = 0
+        self.received_octets = 0
+        self.forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
         self.outstanding = 0
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
         self._is_releasing = False
-        # NONs that PROBING_RATE holds back, in the order in which they were given.
-        self._held: OrderedDict[SentMessageCacheEntry, None] = OrderedDict()
+        self.held: OrderedDict[SentMessageCacheEntry, None] = OrderedDict()
 
     @property
     def last_heard_clk(self) -> float | None:
@@ -98,7 +110,7 @@ class RemoteEndpointState:
     @property
     def pending(self) -> int:
         """How many messages are held back."""
-        return len(self.sent_cache.pending()) + len(self._held)
+        return len(self.sent_cache.pending()) + len(self.held)
 
     @property
     def is_idle(self) -> bool:
@@ -136,6 +148,7 @@ class RemoteEndpointState:
         parameters: TransmissionParameters | None = None,
         listener: SentListener | None = None,
         local_address: EndpointAddress | None = None,
+        answers: RcvdMessageCacheEntry | None = None,
         is_solicited: bool = False,
     ) -> SentMessageCacheEntry:
         """Send *message*, now or as soon as congestion control allows.
@@ -146,18 +159,18 @@ class RemoteEndpointState:
           parameters: for this message; by default the local endpoint's.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from.
-          is_solicited: True for the response to a request, to which PROBING_RATE does not apply.
+          answers: the request, if it is a response, to which PROBING_RATE does not apply.
+          is_solicited: True for a response without *answers*, such as a notification: the remote has asked for it.
 
         Raises:
-          PendingLimitReached: if too many messages wait already.
+          PendingLimitReached: if too many messages wait already; SendLimitReached, if too many are remembered.
           LocalProtocolError: if the message cannot be encoded, or its ID is in use.
         """
         try:
-            entry = self._enter(message, now, parameters, listener, local_address)
+            entry = self._enter(message, now, parameters, listener, local_address, answers, is_solicited)
         except LocalProtocolError:
             self.local.forget_remote_if_idle(self)
             raise
-        entry.is_solicited = is_solicited
         if entry.message_id is None or (len(self.sent_cache.pending()) > 1 and message.type is CON):
             return entry  # Behind those that wait already.
         self._start(entry, now)
@@ -165,24 +178,33 @@ class RemoteEndpointState:
 
     def probe(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Send a NON now, if PROBING_RATE allows, or hold it back."""
-        if not self._held and self._allowed_at(entry.parameters) <= now:
+        if not self.held and self._allowed_at(entry.parameters) <= now:
             entry.transmit(now)
             return
-        # Its time is known when it is the first that is held: until then nothing is due.
-        entry.time_due = math.inf
-        self._held[entry] = None
+        # Its time is known when it is the first that is held: until then nothing is due, and it is not in the queue.
+        self.sent_cache._suspend(entry, is_pending=False)
+        self.held[entry] = None
         self.release_held(now)
 
     def release_held(self, now: float) -> None:
         """Send what PROBING_RATE held back, as far as it now allows, and say when the next one is due."""
-        while self._held:
-            entry = next(iter(self._held))
+        while self.held:
+            entry = next(iter(self.held))
             allowed_at = self._allowed_at(entry.parameters)
             if allowed_at > now:
-                entry.time_due = allowed_at
+                self.sent_cache._reposition(entry, allowed_at)
                 return
-            del self._held[entry]
+            del self.held[entry]
             entry.transmit(now)
+
+    def start_late(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """Send a message that waits until now; if it may not go yet, it goes back to where it waits."""
+        if entry in self.held:
+            self.release_held(now)
+            if entry in self.held and next(iter(self.held)) is not entry:
+                self.sent_cache._suspend(entry, is_pending=False)
+        elif not self._number(entry) or not self._start(entry, now):
+            self.sent_cache._suspend(entry)
 
     def release(self, now: float) -> None:
         """Send what waits in the pending FIFO, as far as there are NSTART slots and message IDs."""
@@ -193,67 +215,76 @@ class RemoteEndpointState:
         try:
             while pending:
                 entry = next(iter(pending))
-                if entry.message_id is None and not self._number(entry):
-                    break
-                if not self._start(entry, now):
+                if not self._number(entry) or not self._start(entry, now):
                     break
         finally:
             self._is_releasing = False
 
     def count_heard(self, octets: int, now: float) -> None:
-        """Take a received datagram into account; what PROBING_RATE held back may go."""
+        """Take a received datagram into account; what PROBING_RATE holds back may go, by :meth:`release_held`."""
         self.last_heard_at = now
         self.rx_messages += 1
         self.rx_octets += octets
         self.tx_octets_since_heard = 0
-        self.tx_messages_since_heard = 0
-        self.release_held(now)
+        self.unanswered_messages = 0
+        self.unanswered_octets = 0
 
-    def count_sent(self, octets: int, now: float) -> None:
-        """Take a sent datagram into account."""
-        self.tx_messages += 1
-        self.tx_octets += octets
-        if self.tx_messages_since_heard == 0:
+    def count_unanswered(self, octets: int, now: float) -> None:
+        """Take a sent CON or NON into account, which the peer may answer."""
+        if self.unanswered_messages == 0:
             self._unheard_since = now
-        self.tx_messages_since_heard += 1
-        self.tx_octets_since_heard += octets
+        self.unanswered_messages += 1
+        self.unanswered_octets += octets
 
     def send_reply(self, octets: bytes, local_address: EndpointAddress | None) -> None:
         """Send an ACK or RST, or a reply again; nothing can be done if that fails, the peer will ask again."""
-        if self.local.transmit(octets, self.endpoint, local_address) is None:
-            self.tx_messages += 1
-            self.tx_octets += len(octets)
+        self.local.transmit(octets, self.endpoint, local_address)
 
     def withdraw(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message that was never sent."""
-        was_held = entry in self._held
-        self._held.pop(entry, None)
-        self._remove_sent(entry)
+        was_held = entry in self.held
+        self.sent_cache._remove(entry)
         if was_held:
             self.release_held(now)
-        self.local.forget_remote_if_idle(self)
 
     def forget_sent(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message whose lifetime is over: its message ID is free.
 
         The last NON of our own accord stays as long as PROBING_RATE forbids another: that must not be forgotten.
         """
-        is_last = len(self.sent_cache) == 1 + len(self._held)
+        is_last = len(self.sent_cache) == 1 + len(self.held)
         if is_last and entry.is_probe:
             paid_at = self._allowed_at(entry.parameters)
             if paid_at > now:
                 entry.time_due = paid_at
                 return
-        self._remove_sent(entry)
+        self.sent_cache._remove(entry)
         self.release(now)
-        self.local.forget_remote_if_idle(self)
 
     def forget_received(self, entry: RcvdMessageCacheEntry) -> None:
         """Take out a message whose lifetime is over."""
         self.rcvd_cache._remove(entry)
-        self.local.counters.received -= 1
-        self.local.counters.received_octets -= len(entry.reply_octets)
-        self.local.forget_remote_if_idle(self)
+
+    def require_room(self, message: Message, *, is_response: bool) -> None:
+        """Refuse what is too much; who asks must not use up what we need to ask ourselves.
+
+        Raises:
+          SendLimitReached: if there is no room for *message*.
+        """
+        limits, counters = self.local.limits, self.local.counters
+        share = RESERVED_SHARE if is_response else 0
+        limit = None
+        if counters.sent >= _without_share(limits.max_sent, share):
+            limit = "max_sent"
+        elif counters.sent_octets >= _without_share(limits.max_sent_octets, share):
+            limit = "max_sent_octets"
+        elif (
+            message.type is not CON and len(self.sent_cache.keys()) >= _without_share(MESSAGE_IDS, share) < MESSAGE_IDS
+        ):
+            limit = "message IDs for responses"
+        if limit is not None:
+            counters.turned_away[limit] += 1
+            raise SendLimitReached(f"{message!r} to {self.endpoint.uri} is too much ({limit})")
 
     def _enter(
         self,
@@ -262,10 +293,13 @@ class RemoteEndpointState:
         parameters: TransmissionParameters | None,
         listener: SentListener | None,
         local_address: EndpointAddress | None,
+        answers: RcvdMessageCacheEntry | None,
+        is_solicited: bool,
     ) -> SentMessageCacheEntry:
         if self.pending >= self.local.limits.max_pending_per_remote:
             self.local.counters.turned_away["max_pending_per_remote"] += 1
             raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
+        self.require_room(message, is_response=is_solicited or answers is not None)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
         if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
@@ -274,7 +308,7 @@ class RemoteEndpointState:
             message.type, message.code, message_id or 0, message.token, message.options, message.payload
         )
         message.message_id = message_id
-        entry = SentMessageCacheEntry(
+        return SentMessageCacheEntry(
             self.sent_cache,
             message,
             self.endpoint,
@@ -284,9 +318,9 @@ class RemoteEndpointState:
             parameters=parameters,
             listener=listener,
             local_address=local_address,
+            answers=answers,
+            is_solicited=is_solicited,
         )
-        self.local.counters.sent += 1
-        return entry
 
     def _start(self, entry: SentMessageCacheEntry, now: float) -> bool:
         """Begin with a pending message that has its ID; False if it must wait for an NSTART slot."""
@@ -299,20 +333,38 @@ class RemoteEndpointState:
         return True
 
     def _number(self, entry: SentMessageCacheEntry) -> bool:
+        """See to it that *entry* has a message ID; False if none is free."""
+        if entry.message_id is not None:
+            return True
         if len(self.sent_cache.keys()) >= MESSAGE_IDS:
             return False
         message_id = self.next_message_id()
         self.sent_cache.number(entry, message_id)
-        entry.octets = entry.octets[:2] + message_id.to_bytes(2, "big") + entry.octets[4:]
+        entry.octets = with_message_id(entry.octets, message_id)
         return True
 
     def _allowed_at(self, parameters: TransmissionParameters) -> float:
         """Return when PROBING_RATE allows the next NON, in seconds."""
-        if self.tx_messages_since_heard < parameters.nstart:
+        if self.unanswered_messages < parameters.nstart:
             return self._unheard_since
-        return self._unheard_since + self.tx_octets_since_heard / parameters.probing_rate
+        return self._unheard_since + self.unanswered_octets / parameters.probing_rate
 
-    def _remove_sent(self, entry: SentMessageCacheEntry) -> None:
-        self.sent_cache._remove(entry)
+    def _sent_removed(self, entry: SentMessageCacheEntry) -> None:
+        self.held.pop(entry, None)
+        if entry.is_outstanding:
+            self.outstanding -= 1
         entry.state = SentState.COMPLETED
         self.local.counters.sent -= 1
+        self.local.counters.sent_octets -= entry.size
+        self.local.forget_remote_if_idle(self)
+
+    def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
+        self.local.counters.received -= 1
+        self.local.counters.received_octets -= entry.size
+        self.received_octets -= entry.size
+        self.local.memory.removed(entry)
+        self.local.forget_remote_if_idle(self)
+
+
+def _without_share(limit: int, share: int) -> int:
+    return limit - limit // share if share else limit

@@ -4,7 +4,8 @@
 state                   what is due                                 and then
 ======================  ==========================================  =======================================
 ``PENDING``             nothing (NSTART, no message ID), or the     first transmission: ``UNACKNOWLEDGED``,
-                        first transmission (PROBING_RATE)           a NON ``COMPLETED``
+                        first transmission (PROBING_RATE, or        a NON ``COMPLETED``; pending again without
+                        ``time_due`` was assigned)                  an NSTART slot
 ``UNACKNOWLEDGED``      the next retransmission                     the same, after the last ``FINAL_WAIT``
 ``FINAL_WAIT``          giving up, MAX_TRANSMIT_WAIT after the      ``COMPLETED``
                         first transmission
@@ -29,9 +30,11 @@ from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, Response, encode_message
+from trio_coap.wire.options import Options
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
+    from trio_coap.messaging.received import RcvdMessageCacheEntry
     from trio_coap.messaging.remote import RemoteEndpointState
 
 DEFAULT_MAX_AGE = 60
@@ -70,24 +73,29 @@ class SentMessageCacheEntry(MessageCacheEntry):
       transmissions: how often it was sent so far, the first time included.
       reply_message: the ACK or RST that came for it, or None.
       listener: who wants to know; None if nobody does (any more).
-      octets: the datagram, encoded when the message was given to us; its ID is right once it has one.
+      octets: the datagram, encoded when the message was given to us; its ID is right once it has one.  Of a completed
+        message only header and token are kept, and :attr:`message` is a copy with no option but Max-Age.
+      size: how much is kept, in octets; :attr:`superseding` included.
       is_solicited: whether it responds to a request.
       superseding: the message that goes out instead at the next transmission, or None.
     """
 
     __slots__ = (
+        "_answers",
         "_attempts",
         "_begun_at",
         "_heir",
         "_local_address",
         "_parameters",
         "_remote",
+        "_superseding_octets",
         "_timeout",
         "destination_endpoint",
         "is_solicited",
         "listener",
         "octets",
         "reply_message",
+        "size",
         "state",
         "superseding",
         "transmissions",
@@ -105,6 +113,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
         parameters: TransmissionParameters | None = None,
         listener: SentListener | None = None,
         local_address: EndpointAddress | None = None,
+        answers: RcvdMessageCacheEntry | None = None,
+        is_solicited: bool = False,
     ) -> None:
         """Enter *message* as pending; :meth:`RemoteEndpointState.submit` sends it.
 
@@ -118,6 +128,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
           parameters: for this message; by default the cache's.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from; by default the kernel chooses.
+          answers: the request, if it is a response.
+          is_solicited: whether it is a response, even without *answers*.
         """
         super().__init__(cache, message, now, activate=False)
         self.destination_endpoint = destination_endpoint
@@ -126,8 +138,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.reply_message: Message | None = None
         self.listener = listener
         self.octets = octets
-        self.is_solicited = False
+        self.is_solicited = is_solicited or answers is not None
         self.superseding: Message | None = None
+        self.size = 0
+        self._answers = answers
+        self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
         self._attempts = 0
         self._begun_at = now
@@ -135,6 +150,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._parameters = parameters or cache.parameters
         self._local_address = local_address
         self._timeout = 0.0
+        remote.local.counters.sent += 1
+        self._count_octets(_kept(message, octets))
 
     @property
     def parameters(self) -> TransmissionParameters:
@@ -174,7 +191,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
     def is_quoted_by(self, quoted: bytes) -> bool:
         """Return whether *quoted* is the beginning of the datagram, header and token at the least."""
-        return len(quoted) >= 4 + len(self.message.token) and self.octets.startswith(quoted)
+        if len(quoted) < 4 + len(self.message.token):
+            return False
+        return self.octets.startswith(quoted) or (self._is_shed and quoted.startswith(self.octets))
 
     def process_timeout(self, now: float) -> None:
         """Do what the table says for the state; see :meth:`MessageCacheEntry.process_timeout`."""
@@ -191,10 +210,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
             self._timeout = self._remote.draw_timeout(self._parameters)
             last = self._parameters.max_retransmit == 0
             self._set_due(now, is_last=last)
-        else:
-            self.state = SentState.COMPLETED
-            self.time_due = self._expires(now)
-        self._send(now)
+            self._send(now)
+            return
+        self.state = SentState.COMPLETED
+        self.time_due = self._expires(now)
+        octets = self.octets
+        if self._answers is not None:
+            self._answers.response_sent(self.message, octets)
+        self._shed()
+        self._send(now, octets)
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""
@@ -214,13 +238,16 @@ class SentMessageCacheEntry(MessageCacheEntry):
           message: of the same type, with the same token, to the same destination.
 
         Raises:
-          LocalProtocolError: if it cannot be encoded.
+          LocalProtocolError: if it cannot be encoded, or this one is completed.
         """
+        if self.state is SentState.COMPLETED:
+            raise LocalProtocolError(f"{self.message!r} is completed, nothing can go out instead")
         octets = _encode(message, self.message_id or 0)
         if self.transmissions:
-            self.superseding = message
+            self._put_behind(message, octets)
             return
         message.message_id = self.message_id
+        self._count_octets(_kept(message, octets) - self.size)
         self.message, self.octets = message, octets
 
     def process_reply(self, message: Message, now: float) -> bool:
@@ -243,14 +270,16 @@ class SentMessageCacheEntry(MessageCacheEntry):
         if message.type is ACK and self.message.type is not CON:
             return False
         self.reply_message = message
-        listener = self.listener
+        listener, newer = self.listener, self.superseding
         # The ID stays reserved until expiry: a late duplicate must find this entry (section 4.4).
         self.complete(now)
         if listener is not None:
             if message.type is RST:
                 listener.message_failed(self, self._error(ResetReceived, "reset by the peer", now), now)
             elif self._heir is None:  # Otherwise it is the newer message that must arrive.
+                self.superseding = newer  # For the listener, who alone can still send it.
                 listener.message_acknowledged(self, now)
+                self.superseding = None
         return True
 
     def complete(self, now: float) -> None:
@@ -261,12 +290,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.listener = None
         if self.cache is None:
             return
-        if self.activated_at is None:
+        if self.transmissions == 0:
             self._remote.withdraw(self, now)
         elif self.state is not SentState.COMPLETED:
+            assert self.activated_at is not None
             self.state = SentState.COMPLETED
             self._remote.outstanding -= 1
             self.time_due = self._expires(self.activated_at)
+            self._shed()
         self._remote.release(now)
 
     def fail(self, os_error: OSError, now: float) -> None:
@@ -278,30 +309,32 @@ class SentMessageCacheEntry(MessageCacheEntry):
             listener.message_failed(self, error, now)
 
     def _hand_over(self, message: Message, now: float) -> bool:
-        """Send *message* on the attempts that are left; False if there is no message ID for it."""
+        """Send *message* on the attempts that are left; False if there is no room or no message ID for it."""
         remote, cache = self._remote, self._require_cache()
         try:
-            message.message_id = remote.next_message_id()
+            remote.require_room(message, is_response=self.is_solicited)
+            message_id = message.message_id = remote.next_message_id()
         except LocalProtocolError:
             return False
+        octets = with_message_id(self._superseding_octets, message_id)
+        assert self.activated_at is not None
+        # The heir takes the NSTART slot; the ID of what it supersedes stays reserved, and a Reset for that one counts.
+        self.state = SentState.COMPLETED
+        self.time_due = self._expires(self.activated_at)
+        self._shed()
         heir = self._heir = SentMessageCacheEntry(
             cache,
             message,
             self.destination_endpoint,
             now,
             remote=remote,
-            octets=_encode(message, message.message_id),
+            octets=octets,
             parameters=self._parameters,
             listener=self.listener,
             local_address=self._local_address,
+            is_solicited=self.is_solicited,
         )
-        remote.local.counters.sent += 1
-        assert self.activated_at is not None
-        # The heir takes the NSTART slot; the ID of what it supersedes stays reserved, and a Reset for that one counts.
-        self.state = SentState.COMPLETED
-        self.time_due = self._expires(self.activated_at)
         heir.state = SentState.UNACKNOWLEDGED
-        heir.is_solicited = self.is_solicited
         heir.activated_at, heir.transmissions = now, 1
         heir._begun_at, heir._attempts, heir._timeout = self._begun_at, self._attempts, self._timeout
         heir._repeat(now)
@@ -321,16 +354,42 @@ class SentMessageCacheEntry(MessageCacheEntry):
             time_due = self._begun_at + self._parameters.max_transmit_wait
         self.time_due = time_due
 
-    def _send(self, now: float) -> None:
+    @property
+    def _is_shed(self) -> bool:
+        return self.state is SentState.COMPLETED
+
+    def _shed(self) -> None:
+        """Let go of what nobody needs any more: an ICMP error is known by header and token."""
+        message = self.message
+        max_age = message.options.max_age if isinstance(message, Response) else None
+        self.message = message.replace(
+            payload=b"", options=_NO_OPTIONS if max_age is None else Options(max_age=max_age)
+        )
+        self.octets = self.octets[: 4 + len(message.token)]
+        self._answers = self.superseding = None
+        self._superseding_octets = b""
+        self._count_octets(len(self.octets) - self.size)
+
+    def _put_behind(self, message: Message, octets: bytes) -> None:
+        before = 0 if self.superseding is None else _kept(self.superseding, self._superseding_octets)
+        self.superseding, self._superseding_octets = message, octets
+        self._count_octets(_kept(message, octets) - before)
+
+    def _count_octets(self, octets: int) -> None:
+        self.size += octets
+        self._remote.local.counters.sent_octets += octets
+
+    def _send(self, now: float, octets: bytes = b"") -> None:
         remote = self._remote
-        error = remote.local.transmit(self.octets, self.destination_endpoint, self._local_address)
+        octets = octets or self.octets
+        error = remote.local.transmit(octets, self.destination_endpoint, self._local_address)
         if error is None:
-            remote.count_sent(len(self.octets), now)
+            remote.count_unanswered(len(octets), now)
         else:
             self.fail(error, now)
 
     def _start_late(self, now: float) -> None:
-        self._remote.release_held(now)
+        self._remote.start_late(self, now)
 
     def _give_up(self, now: float) -> None:
         listener = self.listener
@@ -349,9 +408,20 @@ class SentMessageCacheEntry(MessageCacheEntry):
         return 0.0 if self.activated_at is None else now - self._begun_at
 
 
+def with_message_id(octets: bytes, message_id: int) -> bytes:
+    """Return the datagram *octets* with another message ID."""
+    return octets[:2] + message_id.to_bytes(2, "big") + octets[4:]
+
+
+def _kept(message: Message, octets: bytes) -> int:
+    return len(octets) + len(message.payload)
+
+
 def _encode(message: Message, message_id: int) -> bytes:
     return encode_message(message.type, message.code, message_id, message.token, message.options, message.payload)
 
+
+_NO_OPTIONS = Options()
 
 _OUTSTANDING = frozenset({SentState.UNACKNOWLEDGED, SentState.FINAL_WAIT})
 

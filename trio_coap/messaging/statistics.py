@@ -63,7 +63,9 @@ class Counters:
     duplicates: int = 0
     sent: int = 0
     received: int = 0
+    sent_octets: int = 0
+    """Octets that are kept of sent messages."""
     received_octets: int = 0
-    """Octets of the replies that are remembered."""
+    """Octets that are kept of received messages and the replies to them."""
     rejected: Counter[str] = attrs.Factory(Counter)
     turned_away: Counter[str] = attrs.Factory(Counter)

@@ -1,12 +1,16 @@
 """Serving requests: handlers, sites, and the task that runs them."""
 
+from trio_coap.server.blockwise import BlockPolicy, block_policy
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
-from trio_coap.server.results import HandlerResult
+from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve
 from trio_coap.server.site import Resource, Site
 
 __all__ = [
+    "BlockLimits",
+    "BlockPolicy",
     "Handler",
     "HandlerResult",
     "NotificationPolicy",
@@ -15,5 +19,7 @@ __all__ = [
     "Resource",
     "Server",
     "Site",
+    "StreamedBody",
+    "block_policy",
     "serve",
 ]

@@ -8,7 +8,7 @@ can be served by several servers at a time, or by none.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, final
 
 import attrs
 
@@ -117,6 +117,10 @@ class Observable:
         for observer in self._matching(parameters):
             observer.finish(error.to_response())
 
+    def find_handler(self, request: Request) -> object:
+        """Return the handler, which may have a policy for block-wise transfer; see :func:`block_policy`."""
+        return self._handler
+
     def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]]:
         """See :class:`ObservableHandler`."""
         return self, {}
@@ -147,9 +151,12 @@ class Observable:
         ]
 
 
-@runtime_checkable
 class ObservableHandler(Protocol):
     """A handler some of whose resources can be observed: what a server asks to find out."""
 
     def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
         """Return what *request* is about, with the parameters of its path; None if that cannot be observed."""
+
+
+FindObservable = Callable[[Request], tuple[Observable, dict[str, object]] | None]
+"""What :class:`ObservableHandler` has."""

@@ -25,7 +25,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.server.observable import ObservableHandler
+from trio_coap.server.observable import FindObservable
 from trio_coap.server.observer import Observer
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
@@ -71,14 +71,15 @@ class Observers:
         """Start without observers.
 
         Args:
-          handler: says what can be observed, if it is an :class:`ObservableHandler`.
+          handler: says what can be observed, if it is an :class:`trio_coap.server.observable.ObservableHandler`.
           answering: computes the notifications.
           endpoint: sends them.
           nursery: for the tasks of ``async def`` handlers.
           max_observers, max_observers_per_remote: how many there may be.
         """
         self.endpoint = endpoint
-        self._handler = handler if isinstance(handler, ObservableHandler) else None
+        # Not by isinstance: a handler around another one may forward the attribute, None if that one has none.
+        self._find_observable: FindObservable | None = getattr(handler, "find_observable", None)
         self._answering = answering
         self._nursery = nursery
         self._max_observers = max_observers
@@ -113,8 +114,8 @@ class Observers:
         key = (entry.remote.endpoint, request.token)
         known = self._observers.get(key)
         found = None
-        if observe == REGISTER and self._handler is not None and not entry.is_multicast:
-            found = self._handler.find_observable(request)
+        if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
+            found = self._find_observable(request)
         if found is None or (known is not None and known.observable is not found[0]):
             if known is not None:
                 self.remove(known, now)

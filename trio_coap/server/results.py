@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from trio_coap.wire.codes import Code
-from trio_coap.wire.message import Request, Response
+from collections.abc import AsyncIterable, Iterator
+from typing import final
 
-HandlerResult = Response | bytes | str | tuple[Code, bytes | str] | None
+import attrs
+
+from trio_coap.wire.body import BinaryFile, BodySource
+from trio_coap.wire.codes import CON, Code
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.options import Options
+
+
+@final
+@attrs.frozen
+class StreamedBody:
+    """A response whose body is read as its blocks are asked for (:rfc:`7959` section 2.4), and never held whole.
+
+    A handler returns one, or just the source.  The server closes the source when its last block has gone out, or when
+    nobody has asked for more in EXCHANGE_LIFETIME.  Who asks for an earlier part than the last block gets it if the
+    source is a file that can seek; otherwise the handler runs again if the method is safe, and the answer is 4.08 if not.
+    A file that changes meanwhile gets another ETag, and the client begins again.
+    """
+
+    source: BodySource
+    """A file opened for reading octets (Trio's too), an iterable or an asynchronous iterable of octets.  The methods of
+    Python's own files, and those of an iterable, are called in Trio's thread: they must not block for long."""
+
+    code: Code | None = None
+    """By default the code for success."""
+
+    options: Options = attrs.field(factory=Options)
+    """Content-Format, say.  An ETag given here must differ when the body does."""
+
+    size: int | None = None
+    """Octets of the whole body, if known; it is sent as Size2.  Of a file that can seek it is found out."""
+
+
+HandlerResult = (
+    Response
+    | StreamedBody
+    | bytes
+    | str
+    | tuple[Code, bytes | str]
+    | BinaryFile
+    | Iterator[bytes]
+    | AsyncIterable[bytes]
+    | None
+)
 """What a handler may return: a response; a payload, with the code that means success for the method; code and
-payload; or None, for success with nothing to say."""
+payload; a file, an iterator or an asynchronous iterable of octets, which is streamed; or None, for success with nothing
+to say."""
 
 _SUCCESS = {
     Code.GET: Code.CONTENT,
@@ -17,18 +61,37 @@ _SUCCESS = {
 """The codes of success by method; 2.04 for those that are not here."""
 
 
+_WHOLE = (Response, bytes, str, tuple)
+"""What most handlers return; to find out whether something is a file takes longer."""
+
+
+def to_result(result: HandlerResult, request: Request) -> Response | StreamedBody:
+    """Return the response, or the streamed body, that *result* stands for.
+
+    Raises:
+      TypeError: if a handler may not return such a thing.
+    """
+    if result is None or isinstance(result, _WHOLE):
+        return to_response(result, request)
+    if isinstance(result, StreamedBody):
+        return result
+    if isinstance(result, (BinaryFile, Iterator, AsyncIterable)):
+        return StreamedBody(result)
+    return to_response(result, request)
+
+
 def to_response(result: HandlerResult, request: Request) -> Response:
-    """Return the response that *result* stands for.
+    """Return the response that *result* stands for, one that is not used elsewhere.
 
     Raises:
       TypeError: if a handler may not return such a thing.
     """
     if isinstance(result, Response):
-        if result.message_id is None:
-            return result
-        # A handler may return one response many times, or one that it got itself: what was sent must not change.
+        # The layers below fill in the copy: a handler may return one response many times, or one that it got itself.
         copy = result.replace()
-        copy.message_id = None
+        if copy.message_id is not None:
+            copy.message_id = None
+            copy.type = CON  # How it came says nothing about how it is to go on.
         return copy
     if result is None:
         return Response(success_code(request))
@@ -38,7 +101,7 @@ def to_response(result: HandlerResult, request: Request) -> Response:
     if isinstance(result, tuple):
         code, payload = result
         return Response(Code(code), payload)
-    raise TypeError(f"a handler returns a Response, bytes, str, (code, payload) or None, not {result!r}")
+    raise TypeError(f"a handler returns a Response, bytes, str, (code, payload), a stream or None, not {result!r}")
 
 
 def success_code(request: Request) -> Code:

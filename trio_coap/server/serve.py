@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from socket import AF_INET6
 from typing import Unpack, final
 
 import attrs
 import trio
 
-from trio_coap.messaging.endpoint import COAP_PORT
+from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.statistics import EndpointStatistics
+from trio_coap.server.blockwise import BlockwiseHandler
 from trio_coap.server.dispatcher import Dispatcher, Handler
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observers import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
@@ -29,10 +32,17 @@ class Server:
     dispatcher: Dispatcher
     """What passes requests to the handler."""
 
+    blockwise: BlockwiseHandler
+    """What puts blocks together and cuts bodies into blocks for the handler."""
+
     @property
     def uri(self) -> str:
-        """The base URI of the server, with the port that it got."""
-        return self.endpoint.uri
+        """A base URI of the server, with the port that it got; loopback, if it serves on all addresses."""
+        endpoint = self.endpoint
+        if not endpoint.is_unspecified:
+            return endpoint.uri
+        host = "::1" if endpoint.family == AF_INET6 else "127.0.0.1"
+        return Endpoint(host=host, port=endpoint.port, security_mode=endpoint.security_mode).uri
 
     def statistics(self) -> EndpointStatistics:
         """Return the statistics of the endpoint."""
@@ -48,6 +58,7 @@ async def serve(
     max_running_handlers: int = MAX_RUNNING_HANDLERS,
     max_observers: int = MAX_OBSERVERS,
     max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
+    block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     **arguments: Unpack[EndpointArguments],
 ) -> None:
@@ -70,6 +81,7 @@ async def serve(
       max_running_handlers: how many ``async def`` handlers may run at a time; above it clients get 5.03.
       max_observers, max_observers_per_remote: how many observers there may be; above it a client that registers gets a
         response without Observe.
+      block_limits: how large the bodies of requests may be, and how much of block-wise transfers is remembered.
       task_status: ``nursery.start(serve, ...)`` returns the :class:`Server` when it listens.
       arguments: what else the server's own endpoint is to be; see :class:`EndpointArguments`.
 
@@ -77,21 +89,34 @@ async def serve(
       OSError: if the address is not to be had.
       LocalProtocolError: if *endpoint* is given, and something about another one.
       trio.BusyResourceError: if somebody serves on *endpoint* already.
+      trio.ClosedResourceError: if *endpoint* has been closed, or is closed meanwhile.
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
+        if used.is_closed:
+            raise trio.ClosedResourceError(f"{used!r} is closed")
         if used.request_listener is not None:
             raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
         try:
             async with trio.open_nursery() as nursery:
+                blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
                 dispatcher = Dispatcher(
-                    handler, used, nursery, max_running_handlers, max_observers, max_observers_per_remote
+                    blockwise, used, nursery, max_running_handlers, max_observers, max_observers_per_remote
                 )
-                used.request_listener = dispatcher
-                try:
-                    task_status.started(Server(used, dispatcher))
-                    await trio.sleep_forever()
-                finally:
-                    used.request_listener = None
-                    dispatcher.observers.clear()
+                await _dispatch(Server(used, dispatcher, blockwise), task_status)
+                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
+        raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")
+
+
+async def _dispatch(server: Server, task_status: trio.TaskStatus[Server]) -> None:
+    """Let requests come, until the endpoint is closed."""
+    endpoint = server.endpoint
+    endpoint.request_listener = server.dispatcher
+    try:
+        task_status.started(server)
+        await endpoint.wait_closed()
+    finally:
+        endpoint.request_listener = None
+        server.dispatcher.observers.clear()
+        await server.blockwise.close()

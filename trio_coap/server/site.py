@@ -8,7 +8,7 @@ handler.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, final
 
 import attrs
@@ -16,8 +16,10 @@ import attrs
 from trio_coap.server.observable import NotificationPolicy, Observable
 from trio_coap.server.results import HandlerResult
 from trio_coap.wire.codes import Code
+from trio_coap.wire.definitions import find_definition
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request
+from trio_coap.wire.options import OptionName
 from trio_coap.wire.response_errors import MethodNotAllowed, NotFound, ResponseError
 
 Result = HandlerResult | Awaitable[HandlerResult]
@@ -44,6 +46,7 @@ class Resource:
         """Make a resource without methods; *path* is for messages."""
         self.path = path
         self._handlers: dict[Code, ResourceHandler] = {}
+        self._understood: dict[Code, frozenset[int]] = {}
         self.observable: Observable | None = None
 
     def notify(self, **parameters: object) -> None:
@@ -70,16 +73,22 @@ class Resource:
             raise LocalProtocolError(f"{self.path} is not observable; declare it with observable=True")
         return self.observable
 
-    def method(self, code: Code) -> Callable[[F], F]:
+    def method(self, code: Code, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
         """Make the decorated function the handler for the method *code*.
 
+        Args:
+          code: the method.
+          understands: the critical options that the handler processes itself, such as ``["If-Match"]``; a request
+            with one that nobody processes is answered with 4.02 (:rfc:`7252` section 5.4.1).
+
         Raises:
-          LocalProtocolError: if *code* is no method, or there is a handler for it.
+          LocalProtocolError: if *code* is no method, or there is a handler for it, or an option is not known.
         """
         if not code.is_request:
             raise LocalProtocolError(f"{code} is no method")
         if code in self._handlers:
             raise LocalProtocolError(f"{self.path} has a handler for {code.name} already")
+        self._understood[code] = frozenset(find_definition(option).number for option in understands)
 
         def register(handler: F) -> F:
             self._handlers[code] = handler
@@ -114,6 +123,14 @@ class Resource:
     def ipatch(self, handler: F) -> F:
         """Make *handler* answer iPATCH; doing it twice is the same as once (:rfc:`8132`)."""
         return self.method(Code.IPATCH)(handler)
+
+    def find_handler(self, code: Code) -> ResourceHandler | None:
+        """Return the handler for the method *code*, or None."""
+        return self._handlers.get(code)
+
+    def understands(self, code: Code) -> frozenset[int]:
+        """Return the numbers of the critical options that the handler for the method *code* processes."""
+        return self._understood.get(code, frozenset())
 
     def handle(self, request: Request, parameters: dict[str, Any]) -> Result:
         """Answer *request*.
@@ -198,33 +215,37 @@ class Site:
             node.resource = Resource(path)
         return node.resource
 
-    def get(self, path: str, *, observable: bool | NotificationPolicy = False) -> Callable[[F], F]:
-        """Make the decorated function answer GET at *path*, which may be observed if *observable* says so."""
-        return self.resource(path, observable=observable).method(Code.GET)
+    def get(
+        self, path: str, *, observable: bool | NotificationPolicy = False, understands: Iterable[OptionName] = ()
+    ) -> Callable[[F], F]:
+        """Make the decorated function answer GET at *path*; see :meth:`resource` and :meth:`Resource.method`."""
+        return self.resource(path, observable=observable).method(Code.GET, understands=understands)
 
-    def post(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer POST at *path*."""
-        return self.resource(path).method(Code.POST)
+    def post(self, path: str, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
+        """Make the decorated function answer POST at *path*; see :meth:`Resource.method`."""
+        return self.resource(path).method(Code.POST, understands=understands)
 
-    def put(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer PUT at *path*."""
-        return self.resource(path).method(Code.PUT)
+    def put(self, path: str, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
+        """Make the decorated function answer PUT at *path*; see :meth:`Resource.method`."""
+        return self.resource(path).method(Code.PUT, understands=understands)
 
-    def delete(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer DELETE at *path*."""
-        return self.resource(path).method(Code.DELETE)
+    def delete(self, path: str, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
+        """Make the decorated function answer DELETE at *path*; see :meth:`Resource.method`."""
+        return self.resource(path).method(Code.DELETE, understands=understands)
 
-    def fetch(self, path: str, *, observable: bool | NotificationPolicy = False) -> Callable[[F], F]:
-        """Make the decorated function answer FETCH at *path*, which may be observed if *observable* says so."""
-        return self.resource(path, observable=observable).method(Code.FETCH)
+    def fetch(
+        self, path: str, *, observable: bool | NotificationPolicy = False, understands: Iterable[OptionName] = ()
+    ) -> Callable[[F], F]:
+        """Make the decorated function answer FETCH at *path*; see :meth:`resource` and :meth:`Resource.method`."""
+        return self.resource(path, observable=observable).method(Code.FETCH, understands=understands)
 
-    def patch(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer PATCH at *path*."""
-        return self.resource(path).method(Code.PATCH)
+    def patch(self, path: str, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
+        """Make the decorated function answer PATCH at *path*; see :meth:`Resource.method`."""
+        return self.resource(path).method(Code.PATCH, understands=understands)
 
-    def ipatch(self, path: str) -> Callable[[F], F]:
-        """Make the decorated function answer iPATCH at *path*."""
-        return self.resource(path).method(Code.IPATCH)
+    def ipatch(self, path: str, *, understands: Iterable[OptionName] = ()) -> Callable[[F], F]:
+        """Make the decorated function answer iPATCH at *path*; see :meth:`Resource.method`."""
+        return self.resource(path).method(Code.IPATCH, understands=understands)
 
     def mount(self, path: str, site: Site) -> None:
         """Put the resources of *site*, present and future, below *path*.
@@ -239,6 +260,11 @@ class Site:
         if last in node.children:
             raise LocalProtocolError(f"there are resources below {path!r} already")
         node.children[last] = site._root
+
+    def understands(self, request: Request) -> frozenset[int]:
+        """Return the numbers of the critical options that the handler for *request* processes."""
+        found = _find(self._root, request.options.uri_path, 0, {})
+        return frozenset() if found is None else found[0].understands(request.code)
 
     def __call__(self, request: Request) -> Result:
         """Answer *request*.
@@ -260,11 +286,20 @@ class Site:
             return None
         return found[0].observable, found[1]
 
+    def find_handler(self, request: Request) -> ResourceHandler | None:
+        """Return the handler that answers *request*, or None if there is none."""
+        found = _find(self._root, request.options.uri_path, 0, {})
+        return None if found is None else found[0].find_handler(request.code)
+
 
 def _split(path: str) -> list[str]:
     if not path.startswith("/"):
         raise LocalProtocolError(f"a path starts with a slash, unlike {path!r}")
-    return path[1:].split("/") if len(path) > 1 else []
+    segments = path[1:].split("/") if len(path) > 1 else []
+    names = [match[1] for match in map(_PARAMETER.fullmatch, segments) if match is not None]
+    if len(set(names)) < len(names):
+        raise LocalProtocolError(f"a parameter stands twice in {path!r}")
+    return segments
 
 
 def _descend_all(node: _Node, segments: list[str], path: str) -> _Node:

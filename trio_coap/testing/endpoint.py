@@ -143,7 +143,7 @@ class VirtualEndpoint(DrivenEndpoint):
 
     def _put(self, item: Arrived | PortUnreachable) -> bool:
         """Put *item* into the inbox; False if it is full."""
-        if self._is_closed:
+        if self.is_closed:
             return True
         try:
             self._send_inbox.send_nowait(item)

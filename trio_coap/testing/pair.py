@@ -11,7 +11,8 @@ import trio
 from trio_coap.client import Client, open_client
 from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.server import Handler, Server, serve
+from trio_coap.server import BlockLimits, Handler, Server, serve
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS
 from trio_coap.testing.link import LinkProperties
 from trio_coap.testing.network import VirtualNetwork, open_network
 from trio_coap.testing.topology import AnyHost
@@ -27,6 +28,7 @@ async def open_pair(
     server: AnyHost = "server",
     parameters: TransmissionParameters = DEFAULT_PARAMETERS,
     limits: Limits = DEFAULT_LIMITS,
+    block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
     seed: int | str = 0,
     **properties: Unpack[LinkProperties],
 ) -> AsyncIterator[tuple[Client, Server]]:
@@ -44,6 +46,7 @@ async def open_pair(
       network: a running network; by default one for this pair, with *seed* and *properties*.
       client, server: the hosts that they are on; those that there are not yet are made.
       parameters, limits: of both endpoints.
+      block_limits: of the server; see :class:`BlockLimits`.
       seed, properties: see :class:`VirtualNetwork`.
 
     Returns:
@@ -52,27 +55,35 @@ async def open_pair(
     if network is None:
         async with (
             open_network(seed, **properties) as own,
-            open_pair(handler, network=own, client=client, server=server, parameters=parameters, limits=limits) as pair,
+            open_pair(
+                handler,
+                network=own,
+                client=client,
+                server=server,
+                parameters=parameters,
+                limits=limits,
+                block_limits=block_limits,
+            ) as pair,
         ):
             yield pair
         return
     async with (
         network.open_endpoint(server, COAP_PORT, parameters=parameters, limits=limits) as serving,
         network.open_endpoint(client, parameters=parameters, limits=limits) as asking,
-        _open_server(handler, serving) as running,
+        _open_server(handler, serving, block_limits) as running,
         open_client(endpoint=asking, base_uri=running.uri) as opened,
     ):
         yield opened, running
 
 
 @asynccontextmanager
-async def _open_server(handler: Handler, endpoint: DrivenEndpoint) -> AsyncIterator[Server]:
+async def _open_server(handler: Handler, endpoint: DrivenEndpoint, block_limits: BlockLimits) -> AsyncIterator[Server]:
     """Serve on *endpoint* while the body runs."""
     scope = trio.CancelScope(shield=True)
 
     async def serve_in_scope(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         with scope:
-            await serve(handler, endpoint=endpoint, task_status=task_status)
+            await serve(handler, endpoint=endpoint, block_limits=block_limits, task_status=task_status)
 
     try:
         async with trio.open_nursery() as nursery:

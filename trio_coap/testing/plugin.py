@@ -1,7 +1,8 @@
 """The plugin for pytest: a virtual network as a fixture.
 
-It is loaded in every run of pytest where this package is installed, so it imports nothing before it is used; the
-fixture needs pytest-trio.
+pytest loads it in every run where this package is installed, and Python imports the packages that it lies in first:
+:mod:`trio_coap` and :mod:`trio_coap.testing`, and with them Trio.  Rule: the plugin works without pytest-trio; only the
+fixture needs it.
 """
 
 from __future__ import annotations

@@ -18,9 +18,8 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.local import LocalEndpoint, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.wire.errors import MessageFormatError
-from trio_coap.wire.message import EndpointAddress, Message
+from trio_coap.wire.message import EndpointAddress
 
 _logger = logging.getLogger(__name__)
 
@@ -48,13 +47,17 @@ class DrivenEndpoint(LocalEndpoint):
 
     def _reset(self) -> None:
         self._wakeup: trio.CancelScope | None = None
-        self._is_closed = False
+        self._closed = trio.Event()
         super()._reset()
 
     @property
     def is_closed(self) -> bool:
         """True once the endpoint has been closed."""
-        return self._is_closed
+        return self._closed.is_set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the endpoint is closed."""
+        await self._closed.wait()
 
     def clock(self) -> float:
         """Return Trio's current time, in seconds."""
@@ -65,9 +68,9 @@ class DrivenEndpoint(LocalEndpoint):
 
         Closing twice is fine.  It does not block.
         """
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self._closed.set()
         self._forget()
         self._close_transport()
         self.abandon(self.clock())
@@ -76,33 +79,8 @@ class DrivenEndpoint(LocalEndpoint):
         """Release what the subclass holds."""
 
     def _require_open(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise trio.ClosedResourceError(f"{self!r} is closed")
-
-    def send(
-        self,
-        message: Message,
-        destination_endpoint: Endpoint | None = None,
-        *,
-        now: float | None = None,
-        parameters: TransmissionParameters | None = None,
-        listener: SentListener | None = None,
-        local_address: EndpointAddress | None = None,
-    ) -> SentMessageCacheEntry:
-        """Send a CON or NON message; see :meth:`LocalEndpoint.send`.
-
-        Raises:
-          trio.ClosedResourceError: if the endpoint has been closed.
-        """
-        self._require_open()
-        return super().send(
-            message,
-            destination_endpoint,
-            now=now,
-            parameters=parameters,
-            listener=listener,
-            local_address=local_address,
-        )
 
     def _wake_earlier(self, time_due: float) -> None:
         if self._wakeup is not None and time_due < self._wakeup.deadline:
@@ -125,7 +103,7 @@ class DrivenEndpoint(LocalEndpoint):
 
     async def _cache_task(self) -> None:
         """Do what is due, and sleep until the next thing is."""
-        while not self._is_closed:
+        while not self.is_closed:
             next_due = self.process_due(trio.current_time())
             # Where more is due already, the deadline lies in the past, and this is just a checkpoint.
             with trio.CancelScope(deadline=next_due) as self._wakeup:

@@ -11,6 +11,7 @@ import enum
 import keyword
 import re
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -88,6 +89,8 @@ class OptionDefinition:
     min_length: int = 0
     max_length: int = 0
     is_repeatable: bool = False
+    forbidden: frozenset[bytes] = frozenset()
+    """Values that it must not have."""
 
     @property
     def is_critical(self) -> bool:
@@ -116,6 +119,8 @@ class OptionDefinition:
                 value.decode("utf-8")
             except UnicodeDecodeError:
                 return "is not UTF-8"
+        if value in self.forbidden:
+            return f"must not be {value.decode()!r}"
         return None
 
     def decode(self, value: bytes) -> OptionValue:
@@ -162,16 +167,17 @@ class OptionDefinition:
 
 def _standard() -> list[OptionDefinition]:
     empty, opaque, uint, string = OptionFormat.EMPTY, OptionFormat.OPAQUE, OptionFormat.UINT, OptionFormat.STRING
-    rows = [
+    dots = frozenset({b".", b".."})  # Sections 5.10.1 and 5.10.7: references are resolved before.
+    rows: list[tuple[Any, ...]] = [
         (1, "If-Match", opaque, 0, 8, True),
         (3, "Uri-Host", string, 1, 255, False),
         (4, "ETag", opaque, 1, 8, True),
         (5, "If-None-Match", empty, 0, 0, False),
         (6, "Observe", uint, 0, 3, False),  # RFC 7641
         (7, "Uri-Port", uint, 0, 2, False),
-        (8, "Location-Path", string, 0, 255, True),
+        (8, "Location-Path", string, 0, 255, True, dots),
         (9, "OSCORE", opaque, 0, 255, False),  # RFC 8613
-        (11, "Uri-Path", string, 0, 255, True),
+        (11, "Uri-Path", string, 0, 255, True, dots),
         (12, "Content-Format", uint, 0, 2, False),
         (14, "Max-Age", uint, 0, 4, False),
         (15, "Uri-Query", string, 0, 255, True),
@@ -236,8 +242,10 @@ def register_option(
         raise LocalProtocolError(
             f"option {shorten(name)}: the lengths {min_length} to {max_length} are no range up to {MAX_OPTION_LENGTH}"
         )
-    definition = OptionDefinition(number, name, format, min_length, max_length, is_repeatable)
-    for known in (DEFINITIONS.get(number), _BY_NAME.get(_plain(name))):
+    of_table = DEFINITIONS.get(number)
+    forbidden: frozenset[bytes] = frozenset() if of_table is None else of_table.forbidden
+    definition = OptionDefinition(number, name, format, min_length, max_length, is_repeatable, forbidden)
+    for known in (of_table, _BY_NAME.get(_plain(name))):
         if known == definition:
             return known
         if known is not None:

@@ -17,7 +17,8 @@ import attrs
 
 from trio_coap.wire.codes import CODES, CON, Code, MessageType
 from trio_coap.wire.contentformats import media_type_of
-from trio_coap.wire.definitions import MAX_OPTION_NUMBER, RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
+from trio_coap.wire.definitions import RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
+from trio_coap.wire.encoding import MAX_OPTIONS, FormatFault, decode_items_untrusted
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
 from trio_coap.wire.response_errors import error_for_response
@@ -27,8 +28,6 @@ MAX_TOKEN_LENGTH = 8
 
 MAX_MESSAGE_ID = 0xFFFF
 """Message IDs are 16 bits wide (:rfc:`7252` section 3)."""
-
-PAYLOAD_MARKER = 0xFF
 
 MAX_REMEMBERED_OPTIONS = 1024
 MAX_REMEMBERED_LENGTH = 64
@@ -131,6 +130,8 @@ class Message:
             _check_numbers(message_id or 0, token)
         if isinstance(payload, str):
             payload, options = _encode_payload(code, payload, options)
+        elif not isinstance(payload, bytes):
+            payload = _to_octets(payload)
         self.code = code
         self.payload = payload
         self.options = options
@@ -176,7 +177,7 @@ class Message:
         if isinstance(payload, str):
             copy.payload, copy.options = _encode_payload(copy.code, payload, copy.options)
         elif payload is not None:
-            copy.payload = payload
+            copy.payload = _to_octets(payload)
         return copy
 
     def encode(self) -> bytes:
@@ -292,6 +293,8 @@ def encode_message(
     _check_numbers(message_id, token)
     if _CLASS_OF_CODE[code] is None:
         raise LocalProtocolError(f"code {code} is of a class that is reserved over datagrams (RFC 7252 section 12.1)")
+    if len(options) > MAX_OPTIONS:
+        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
     header = _HEADER.pack(0x40 | type << 4 | len(token), code, message_id)
     if code == 0:
         if token or payload or options:
@@ -307,6 +310,12 @@ def _check_numbers(message_id: int, token: bytes) -> None:
         raise LocalProtocolError(f"a token has at most {MAX_TOKEN_LENGTH} octets, not {len(token)}")
     if not 0 <= message_id <= MAX_MESSAGE_ID:
         raise LocalProtocolError(f"a message ID is 0 to {MAX_MESSAGE_ID}, not {message_id}")
+
+
+def _to_octets(payload: object) -> bytes:
+    if isinstance(payload, (bytes, bytearray, memoryview)):
+        return bytes(payload)
+    raise LocalProtocolError(f"a payload is octets or a text, not {payload!r}")
 
 
 def _encode_payload(code: Code, text: str, options: Options) -> tuple[bytes, Options]:
@@ -335,9 +344,9 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
     try:
         cls = _class_for(data[1], first & 15, size)
         if offset > size:
-            raise _Fault("the token is cut off", "3", size)
+            raise FormatFault("the token is cut off", "3", size)
         options, payload_at = _decode_options(data, offset, size)
-    except _Fault as fault:
+    except FormatFault as fault:
         rule, section, at = fault.args
         raise MessageFormatError(rule, section, at, message_type=type, message_id=message_id) from None
     message = cls.__new__(cls)
@@ -351,22 +360,18 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
     return message
 
 
-class _Fault(Exception):
-    """(rule, section, offset): on its way to become a MessageFormatError."""
-
-
 def _class_for(octet: int, token_length: int, size: int) -> type[Message]:
     if token_length > MAX_TOKEN_LENGTH:
         # 13 and 14 announce the extended tokens of RFC 8974, which nobody negotiated here.
-        raise _Fault("the token length is above 8", "3", 0)
+        raise FormatFault("the token length is above 8", "3", 0)
     cls = _CLASS_OF_CODE[octet]
     if cls is None:
         # Section 4.2 has messages of the classes 1, 6 and 7 rejected (RFC 8323 gave 7 to reliable transports only).
         # Class 3 is for responses, but all of it is reserved, and nobody could say what such a response means.
         class_ = octet >> 5
-        raise _Fault(f"the code class {class_} is reserved", "12.1.2" if class_ == 3 else "4.2", 1)
+        raise FormatFault(f"the code class {class_} is reserved", "12.1.2" if class_ == 3 else "4.2", 1)
     if cls is Message and size > 4:
-        raise _Fault("an empty message has something behind its header", "4.1", 4)
+        raise FormatFault("an empty message has something behind its header", "4.1", 4)
     return cls
 
 
@@ -378,52 +383,10 @@ def _decode_options(data: bytes, offset: int, size: int) -> tuple[Options, int]:
     known = _remembered.get(tail)
     if known is not None:
         return known, size
-    items, payload_at = _decode_items(data, offset, size)
+    items, payload_at = decode_items_untrusted(data, offset, size)
     options = Options.from_wire(items)
     if payload_at == size and tail:
         if len(_remembered) >= MAX_REMEMBERED_OPTIONS:
             _remembered.clear()
         _remembered[tail] = options
     return options, payload_at
-
-
-def _decode_items(data: bytes, offset: int, size: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
-    """Return the options as pairs, and where the payload starts."""
-    items: list[tuple[int, bytes]] = []
-    number = 0
-    while offset < size:
-        first = data[offset]
-        if first == PAYLOAD_MARKER:
-            if offset + 1 == size:
-                raise _Fault("nothing follows the payload marker", "3", offset)
-            return tuple(items), offset + 1
-        started_at = offset
-        offset += 1
-        delta = first >> 4
-        if delta > 12:
-            delta, offset = _extension(data, offset, delta, "delta", started_at)
-        length = first & 15
-        if length > 12:
-            length, offset = _extension(data, offset, length, "length", started_at)
-        number += delta
-        if number > MAX_OPTION_NUMBER:
-            raise _Fault("the option number is above 65535", "12.2", started_at)
-        end = offset + length
-        if end > size:
-            raise _Fault("an option is cut off", "3.1", started_at)
-        items.append((number, data[offset:end]))
-        offset = end
-    return tuple(items), size
-
-
-def _extension(data: bytes, offset: int, nibble: int, what: str, nibble_at: int) -> tuple[int, int]:
-    """Return the delta or length that *nibble* announces, and the offset behind it (section 3.1)."""
-    if nibble == 13:
-        if offset < len(data):
-            return data[offset] + 13, offset + 1
-    elif nibble == 14:
-        if offset + 1 < len(data):
-            return (data[offset] << 8 | data[offset + 1]) + 269, offset + 2
-    else:
-        raise _Fault(f"the option {what} nibble is 15", "3.1", nibble_at)
-    raise _Fault(f"the extended option {what} is cut off", "3.1", offset)

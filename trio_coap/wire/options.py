@@ -23,13 +23,17 @@ from trio_coap.wire.definitions import (
     find_definition,
     is_critical,
 )
-from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.encoding import Items, encode_items
+from trio_coap.wire.errors import LocalProtocolError, shorten
 
 OptionInput = OptionValue | Block | Sequence[OptionValue | Block] | None
 """What may be given for an option by keyword: a value, several for a repeatable one, None for none."""
 
 OptionName = int | str | OptionDefinition
 """How an option may be named: by number, by name or by its definition."""
+
+MAX_SHOWN = 32
+"""Options in a ``repr``, which may end up in a log: a datagram holds thousands, and no honest message so many."""
 
 T = TypeVar("T")
 
@@ -167,7 +171,7 @@ class Options:
         self._judged: tuple[Collection[int], OptionProblem | None] | None = None
 
     @classmethod
-    def from_wire(cls, items: tuple[tuple[int, bytes], ...]) -> Options:
+    def from_wire(cls, items: Items) -> Options:
         """Take *items*, pairs of number and octets in ascending order, as they came: nothing is checked."""
         options = cls.__new__(cls)
         options._items = items
@@ -238,22 +242,7 @@ class Options:
 
     def encode(self) -> bytes:
         """Return the octets of all options (:rfc:`7252` section 3.1)."""
-        encoded = bytearray()
-        previous = 0
-        for number, value in self._items:
-            delta = number - previous
-            length = len(value)
-            previous = number
-            if delta < 13 and length < 13:
-                encoded.append(delta << 4 | length)
-            else:
-                delta_nibble, delta_octets = _extend(delta)
-                length_nibble, length_octets = _extend(length)
-                encoded.append(delta_nibble << 4 | length_nibble)
-                encoded += delta_octets
-                encoded += length_octets
-            encoded += value
-        return bytes(encoded)
+        return encode_items(self._items)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Iterate over pairs of number and octets, everything included."""
@@ -281,16 +270,20 @@ class Options:
         return f"Options({', '.join(self._describe())})"
 
     def _describe(self) -> Iterator[str]:
-        for number in dict(self._items):
-            found = [value for each, value in self._items if each == number]
+        by_number: dict[int, list[bytes]] = {}
+        for number, value in self._items[:MAX_SHOWN]:
+            by_number.setdefault(number, []).append(value)
+        for number, found in by_number.items():
             definition = DEFINITIONS.get(number)
             if definition is None or any(definition.fault_of(value) for value in found):
-                yield from [f"{number}={value!r}" for value in found]
+                yield from [f"{number}={shorten(value)}" for value in found]
                 continue
             is_flag = definition.format is OptionFormat.EMPTY
             values = [True if is_flag else definition.decode(value) for value in found]
             shown = tuple(values) if definition.is_repeatable else values[0] if len(values) == 1 else values
             yield f"{definition.name.lower().replace('-', '_')}={shown!r}"
+        if len(self._items) > MAX_SHOWN:
+            yield f"and {len(self._items) - MAX_SHOWN} more"
 
 
 RESERVED_KEYWORDS.update(dir(Options))
@@ -320,19 +313,19 @@ def _append(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value:
     pairs.append((number, definition.encode(value.to_uint() if isinstance(value, Block) else value)))
 
 
-def _count(items: tuple[tuple[int, bytes], ...]) -> dict[int, tuple[bytes, ...]]:
+def _count(items: Items) -> dict[int, tuple[bytes, ...]]:
     """Return the occurrences that count, by number (sections 5.4.3 and 5.4.5)."""
-    index: dict[int, tuple[bytes, ...]] = {}
+    counted: dict[int, list[bytes]] = {}
     previous = -1
     for number, value in items:
         definition = DEFINITIONS.get(number)
         if definition is None or _fault_of(definition, value, number == previous) is None:
-            index[number] = (*index.get(number, ()), value)
+            counted.setdefault(number, []).append(value)
         previous = number
-    return index
+    return {number: tuple(values) for number, values in counted.items()}
 
 
-def _find_critical_problem(items: tuple[tuple[int, bytes], ...], understood: Collection[int]) -> OptionProblem | None:
+def _find_critical_problem(items: Items, understood: Collection[int]) -> OptionProblem | None:
     previous = -1
     for number, value in items:
         if number & 1:
@@ -347,7 +340,7 @@ def _find_critical_problem(items: tuple[tuple[int, bytes], ...], understood: Col
     return None
 
 
-def _find_problems(items: tuple[tuple[int, bytes], ...]) -> Iterator[OptionProblem]:
+def _find_problems(items: Items) -> Iterator[OptionProblem]:
     previous = -1
     for number, value in items:
         definition = DEFINITIONS.get(number)
@@ -362,12 +355,3 @@ def _fault_of(definition: OptionDefinition, value: bytes, is_surplus: bool) -> s
     if is_surplus and not definition.is_repeatable:
         return "is given more than once"
     return definition.fault_of(value)
-
-
-def _extend(value: int) -> tuple[int, bytes]:
-    """Return the nibble and the extension octets for an option's delta or length (section 3.1)."""
-    if value < 13:
-        return value, b""
-    if value < 269:
-        return 13, bytes((value - 13,))
-    return 14, (value - 269).to_bytes(2, "big")

@@ -32,7 +32,7 @@ BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
 
 MAX_SOURCES = 4096
-"""Source addresses whose endpoint is kept at hand; at the limit the table starts anew."""
+"""Source addresses, and addresses of ours, whose endpoint is kept at hand; at the limit the table starts anew."""
 
 SEND_ATTEMPTS = 3
 """A pending ICMP error makes a send fail once, whoever it is about; so does the next one."""
@@ -46,10 +46,13 @@ class SocketEndpoint(DrivenEndpoint):
 
     def _reset(self) -> None:
         self._socket: socket.socket | None = None
+        self._socket_family: int | None = None
         self._is_wildcard = False
         self._reports_errors = False
         self._has_errors = False
-        self._sources: dict[Any, Endpoint] = {}
+        self._socket_changed = trio.Event()
+        self._sources: dict[tuple[Any, ...], Endpoint] = {}
+        self._local_addresses: dict[tuple[bytes, int], Endpoint] = {}
         super()._reset()
 
     @classmethod
@@ -77,15 +80,20 @@ class SocketEndpoint(DrivenEndpoint):
 
         Raises:
           OSError: if the address is not to be had.
+          trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
         wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
         if wanted.family is None:
             raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
         sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
-        endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
-        previous = endpoint.set_bound_socket(sock)
-        if previous is not None:
-            previous.close()
+        try:
+            endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
+            if endpoint.bound_socket is not None:
+                raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
+            endpoint.bound_socket = sock
+        except BaseException:
+            sock.close()
+            raise
         return endpoint
 
     @property
@@ -103,14 +111,22 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
-            is_real = isinstance(sock, socket.socket)  # A stand-in has no options.
+            is_real = isinstance(sock, socket.socket)  # A stand-in has no options, and need not tell its family.
+            self._socket_family = sock.family if is_real else self.family
             self._is_wildcard = is_real and not any(self.in_addr) and _enable_pktinfo(sock)
             self._reports_errors = is_real and enable_errors(sock)
-        self._socket = sock
+        previous, self._socket = self._socket, sock
         self._sources.clear()
+        self._local_addresses.clear()
+        if previous is not None and previous is not sock:
+            _wake_readers(previous)
+        self._socket_changed.set()
+        self._socket_changed = trio.Event()
 
     def set_bound_socket(self, sock: socket.socket | None) -> socket.socket | None:
         """Set :attr:`bound_socket`; the endpoint closes it when it is closed.
+
+        A running endpoint goes on with the new socket.  Without one it waits, and what it sends fails.
 
         Args:
           sock: a non-blocking UDP socket bound to this endpoint's address, or something that has the methods
@@ -127,20 +143,26 @@ class SocketEndpoint(DrivenEndpoint):
         return previous
 
     def _close_transport(self) -> None:
-        sock, self._socket = self._socket, None
+        sock = self._socket
+        self.bound_socket = None
         if sock is not None:
-            trio.lowlevel.notify_closing(sock)
             sock.close()
 
     def _rawsendto(
         self, data: bytes, destination_endpoint: Endpoint, local_address: EndpointAddress | None = None
     ) -> None:
-        sock = self._require_socket()
+        sock = self._socket
+        if sock is None:
+            self._require_open()
+            raise OSError(errno.ENOTCONN, "the endpoint has no socket")
         sockaddr = destination_endpoint.sockaddr
-        if sock.family == AF_INET6:
-            if destination_endpoint.family == AF_INET:
+        if destination_endpoint.family is None:
+            # The socket would ask a resolver, and block.
+            raise OSError(errno.EADDRNOTAVAIL, "a name is no address; Endpoint.resolve() looks it up")
+        if destination_endpoint.family == AF_INET:
+            if self._socket_family == AF_INET6:
                 sockaddr = ("::ffff:" + sockaddr[0], sockaddr[1])
-        elif destination_endpoint.family != AF_INET:
+        elif self.family == AF_INET:
             raise OSError(errno.EAFNOSUPPORT, "the socket speaks IPv4 only")
         for attempt in range(SEND_ATTEMPTS):
             try:
@@ -165,17 +187,23 @@ class SocketEndpoint(DrivenEndpoint):
             try:
                 data, sockaddr = sock.recvfrom(bufsize)
             except OSError:
-                continue  # Somebody else was quicker, or an ICMP error was reported.
+                # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
+                self._process_errors(sock, trio.current_time())
+                continue
             return data, self._source(sockaddr)
 
     async def _receive_task(self) -> None:
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._require_socket())
-                while self._receive_batch():
-                    await trio.lowlevel.checkpoint()
-        except trio.ClosedResourceError:
-            return
+        while not self.is_closed:
+            sock = self._socket
+            if sock is None:
+                await self._socket_changed.wait()
+                continue
+            try:
+                await trio.lowlevel.wait_readable(sock)
+            except trio.ClosedResourceError:
+                continue  # The endpoint has another socket now, or none.
+            while self._receive_batch():
+                await trio.lowlevel.checkpoint()
 
     def _receive_batch(self) -> bool:
         """Read and deliver at most BATCH datagrams; False when there are no more."""
@@ -199,6 +227,8 @@ class SocketEndpoint(DrivenEndpoint):
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
             self._deliver(data, self._sources.get(sockaddr) or self._source(sockaddr), now, local_address)
+        if self._has_errors and self._socket is not None:
+            self._process_errors(self._socket, now)
         return True
 
     def _process_errors(self, sock: socket.socket, now: float) -> None:
@@ -224,10 +254,12 @@ class SocketEndpoint(DrivenEndpoint):
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 packed, interface = _PKTINFO.unpack(data)
                 key = (packed, interface)
-                known = self._sources.get(key)
+                known = self._local_addresses.get(key)
                 if known is None:
+                    if len(self._local_addresses) >= MAX_SOURCES:
+                        self._local_addresses.clear()  # A whole prefix may be routed to this host.
                     host = socket.inet_ntop(AF_INET6, packed)
-                    known = self._sources[key] = Endpoint((host, self.port, 0, interface), AF_UNSPEC)
+                    known = self._local_addresses[key] = Endpoint((host, self.port, 0, interface), AF_UNSPEC)
                 return known
         return None
 
@@ -249,6 +281,14 @@ class SocketEndpoint(DrivenEndpoint):
         if self._socket is None:
             raise trio.ClosedResourceError(f"{self!r} has no socket")
         return self._socket
+
+
+def _wake_readers(sock: socket.socket) -> None:
+    """Have who waits for *sock* look again."""
+    try:
+        trio.lowlevel.notify_closing(sock)
+    except RuntimeError:
+        return  # Outside of a Trio program nobody waits.
 
 
 def _enable_pktinfo(sock: socket.socket) -> bool:

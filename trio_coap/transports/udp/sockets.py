@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import logging
 import socket
+from typing import Any
 
-from trio_coap.messaging.addresses import canonical_address
+from trio_coap.messaging.addresses import SocketAddress, canonical_address
 
 _logger = logging.getLogger(__name__)
 
 BUFFER_SIZE = 4 * 1024 * 1024
 """Octets to ask for in each direction: the usual default holds some 256 small datagrams, a burst has more."""
 
+_WILDCARDS = {"::": "::", "0.0.0.0": "::ffff:0.0.0.0"}
+"""The addresses that stand for all, and what an IPv6 socket is bound to for them."""
+
 
 def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     """Return a non-blocking UDP socket that is bound to *host* and *port*.
 
-    Bound to ``::`` it serves IPv4 too; on a host without IPv6 it is then an IPv4 socket.
+    Bound to ``::`` it serves IPv4 too; on a host without IPv6 it is then an IPv4 socket.  Bound to ``0.0.0.0`` it is
+    an IPv6 socket for IPv4-mapped addresses, where there is such a thing: only that tells which address was asked.
 
     Args:
       host: a numeric address of this host, or ``::`` or ``0.0.0.0`` for all.
@@ -30,21 +35,12 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
       OSError: if the address is not to be had.
     """
     address = canonical_address(host, port)
-    family = address.family
-    assert family is not None
-    sockaddr = address.sockaddr
-    try:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError:
-        if address.host != "::":
-            raise
-        _logger.info("there is no IPv6 on this host; listening on 0.0.0.0 instead of ::")
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sockaddr = ("0.0.0.0", port)
+    sock, sockaddr = _make_socket(address)
+    is_dual_stack = address.host in _WILDCARDS
     try:
         sock.setblocking(False)
         if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.host != "::"))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not is_dual_stack))
         # No SO_REUSEADDR: for UDP it lets a second process steal the port in silence.
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -54,6 +50,19 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
         sock.close()
         raise
     return sock
+
+
+def _make_socket(address: SocketAddress) -> tuple[socket.socket, tuple[Any, ...]]:
+    """Return a socket for *address*, and what to bind it to."""
+    assert address.family is not None
+    if address.host not in _WILDCARDS:
+        return socket.socket(address.family, socket.SOCK_DGRAM), address.sockaddr
+    try:
+        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM), (_WILDCARDS[address.host], address.port)
+    except OSError:
+        if address.host == "::":
+            _logger.info("there is no IPv6 on this host; listening on 0.0.0.0 instead of ::")
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("0.0.0.0", address.port)
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:

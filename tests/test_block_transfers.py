@@ -1,0 +1,329 @@
+"""Bodies of all sizes between our client and our server: through loss, as streams, cancelled at every await."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.client.support import assert_nothing_is_left
+from tests.client.test_cancellation import cancel_at_every_await
+from trio_coap import (
+    BlockLimits,
+    Code,
+    LocalProtocolError,
+    Progress,
+    Request,
+    Response,
+    Site,
+    StreamedBody,
+    TransmissionParameters,
+    block_policy,
+)
+from trio_coap.testing import VirtualNetwork, open_network, open_pair
+from trio_coap.wire.body import BodyConsumed, BodyReader
+
+MIB = 1024 * 1024
+LOSSY = {"loss": 0.1, "reordering": 0.1, "reordering_delay": 0.05}
+
+
+def octets(size: int) -> bytes:
+    """Octets of which no two blocks are equal."""
+    return b"".join(number.to_bytes(4, "big") for number in range(-(-size // 4)))[:size]
+
+
+def reverse(request: Request) -> bytes:
+    return request.payload[::-1]
+
+
+borders = st.sampled_from([0, 16, 32, 64, 256, 1024, 2048, 3072])
+sizes = st.builds(lambda border, offset: max(0, border + offset), borders, st.integers(-2, 2))
+block_sizes = st.sampled_from([None, 16, 32, 64, 128, 256, 512, 1024])
+
+
+@settings(max_examples=60)
+@given(size=sizes, ours=block_sizes, theirs=block_sizes.filter(bool))
+def test_every_size_around_the_borders_of_blocks(size: int, ours: int | None, theirs: int) -> None:
+    body = octets(size)
+
+    async def main() -> None:
+        limits = BlockLimits(max_block_size=theirs)
+        async with open_pair(reverse, block_limits=limits) as (client, server):
+            response = await client.post("/r", body, block_size=ours)
+            assert (response.code, response.payload) == (Code.CHANGED, body[::-1])
+            assert (response.options.block2, server.blockwise.assembler.unfinished) == (None, 0)
+            largest = max(len(r.message.payload) for r in server.endpoint.network.trace if r.message)  # type: ignore[attr-defined]
+            assert largest <= (ours or 1024)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def make_store() -> Site:
+    site = Site()
+    bodies: list[bytes] = []
+
+    @site.put("/r")
+    @block_policy(max_body=64 * MIB)
+    def put(request: Request) -> None:
+        bodies[:] = [request.payload]
+
+    @site.get("/r")
+    def get(request: Request) -> bytes:
+        return bodies[0]
+
+    return site
+
+
+ROOMY = BlockLimits(max_octets_per_remote=64 * MIB)
+HASTY = TransmissionParameters(max_retransmit=8)
+"""With 10 % loss each way, one try in five fails: some of thousands fail five times in a row."""
+
+
+@pytest.mark.parametrize(
+    "size", [pytest.param(MIB, id="1 MiB"), pytest.param(10 * MIB, id="10 MiB", marks=pytest.mark.slow)]
+)
+async def test_up_and_down_through_loss_and_reordering(size: int, autojump_clock: MockClock) -> None:
+    body = octets(size)
+    async with (
+        open_network(1, **LOSSY, max_trace=100) as network,  # type: ignore[arg-type]
+        open_pair(make_store(), network=network, block_limits=ROOMY, parameters=HASTY) as (client, _),
+    ):
+        assert (await client.put("/r", body)).code is Code.CHANGED
+        response = await client.get("/r")
+        assert response.payload == body
+        assert client.endpoint.statistics().retransmissions > 100
+        assert_nothing_is_left(client.endpoint)
+
+
+def pieces(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield number.to_bytes(2, "big") * 512
+
+
+async def async_pieces(count: int) -> AsyncIterator[bytes]:
+    for piece in pieces(count):
+        yield piece
+
+
+async def test_concurrent_bodies_to_one_resource(autojump_clock: MockClock) -> None:
+    responses: dict[int, Response] = {}
+    parameters = TransmissionParameters(nstart=5)
+    async with open_pair(reverse, parameters=parameters) as (client, _):
+
+        async def post(number: int) -> None:
+            responses[number] = await client.post("/r", bytes([number]) * 3000)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(post, number)
+    assert [responses[number].payload for number in range(5)] == [bytes([number]) * 3000 for number in range(5)]
+
+
+async def test_all_blocks_go_to_the_address_that_answered_the_first(
+    coap_network: VirtualNetwork, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_pair(reverse, network=coap_network) as (client, server):
+        dead = coap_network.create_bound_endpoint("dead", 5683)
+        dead.close()
+        find = client._finder.find
+
+        async def find_two(uri: str, remote: object = None) -> object:
+            (target, options), *_ = await find(uri)
+            return [(dead.remote, options), (target, options)]
+
+        monkeypatch.setattr(client._finder, "find", find_two)
+        response = await client.post(f"{server.uri}/r", bytes(3000))
+        assert response.payload == bytes(3000)
+        destinations = [record.destination for record in coap_network.trace]
+    assert destinations.count(dead.remote) == 1
+
+
+# Streams.
+
+
+@pytest.mark.parametrize("kind", ["iterable", "async iterable", "file", "Trio's file", "list"])
+async def test_streams_up_and_down(kind: str, tmp_path: Path) -> None:
+    # In real time: threads, which Trio's files have, take no virtual time.
+    path = tmp_path / "body"
+    path.write_bytes(b"".join(pieces(20)))
+
+    async def make() -> object:
+        if kind == "iterable":
+            return pieces(20)
+        if kind == "async iterable":
+            return async_pieces(20)
+        if kind == "list":
+            return StreamedBody(list(pieces(20)))
+        return path.open("rb") if kind == "file" else await trio.open_file(path, "rb")
+
+    async def handler(request: Request) -> object:
+        return await make() if request.code is Code.GET else request.payload
+
+    async with open_pair(handler) as (client, _):  # type: ignore[arg-type]
+        response = await client.get("/r")
+        assert response.payload == path.read_bytes()
+        source = await make()
+        body = source.source if isinstance(source, StreamedBody) else source
+        async with client.stream(Code.POST, "/r", body) as streamed:  # type: ignore[arg-type]
+            assert b"".join([chunk async for chunk in streamed.stream()]) == path.read_bytes()
+    if isinstance(body, io.IOBase):
+        assert not body.closed  # It is the caller's.
+        body.close()
+    elif isinstance(body, trio._file_io.AsyncIOWrapper):
+        await body.aclose()
+
+
+async def test_a_file_tells_its_size_and_when_it_changes(tmp_path: Path, autojump_clock: MockClock) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(bytes(3000))
+    async with open_pair(lambda request: path.open("rb")) as (client, _):
+        async with client.stream(Code.GET, "/r") as response:
+            assert response.options.size2 == response.progress.to_receive == 3000
+            await response.receive_some()
+            path.write_bytes(b"x" * 4000)
+            with pytest.raises(Exception, match="changed"):
+                await response.receive_some()
+        assert (await client.get("/r")).payload == b"x" * 4000
+
+
+@block_policy(sees_blocks=True)
+def take_blocks(request: Request) -> Response:
+    block = request.options.block1
+    assert block is not None
+    return Response(Code.CONTINUE if block.more else Code.CHANGED, block1=block)
+
+
+async def peak_memory(code: Code, count: int) -> int:
+    """Stream a body of *count* KiB, and return the octets that were in use at most."""
+    handler = take_blocks if code is Code.PUT else lambda request: async_pieces(count)
+    async with open_network(max_trace=10, latency=1.0) as network, open_pair(handler, network=network) as (client, _):
+        tracemalloc.start()
+        try:
+            body = async_pieces(count) if code is Code.PUT else b""
+            async with client.stream(code, "/r", body) as response:
+                assert response.code.is_success
+                received = sum([len(chunk) async for chunk in response.stream()])
+            assert received == (0 if code is Code.PUT else count * 1024)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [Code.GET, Code.PUT])
+async def test_memory_does_not_grow_with_a_streamed_body(
+    code: Code, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The message layer keeps exchanges for EXCHANGE_LIFETIME, to recognize duplicates: with two seconds for each, about
+    # 125 of them, however long the body is.  The decoder keeps the options of some messages.
+    monkeypatch.setattr("trio_coap.wire.message.MAX_REMEMBERED_OPTIONS", 16)
+    small, large = [await peak_memory(code, count) for count in (200, 800)]
+    assert large < small + 64 * 1024
+
+
+async def test_a_body_reader_goes_back_only_in_files() -> None:
+    reader = BodyReader(pieces(3))
+    assert await reader.read_block(1024, 1024) == (b"\0\1" * 512, True)
+    with pytest.raises(BodyConsumed, match="octet 0 is not kept"):
+        await reader.read_block(0, 1024)
+    assert await reader.read_block(5000, 1024) == (b"", False)
+    file = BodyReader(io.BytesIO(bytes(5000)))
+    await file.read_block(4096, 1024)
+    assert (await file.read_block(0, 16), file.size) == ((bytes(16), True), 5000)
+
+
+async def test_what_a_body_may_come_from() -> None:
+    assert await BodyReader("grün").read_block(0, 16) == ("grün".encode(), False)
+    assert await BodyReader(memoryview(b"abc")).read_block(2, 16) == (b"c", False)
+    with pytest.raises(LocalProtocolError, match="not 5"):
+        BodyReader(5)  # type: ignore[arg-type]
+    reader = BodyReader(pieces(2))
+    await reader.read_block(0, 16)
+    await reader.close()
+    with pytest.raises(BodyConsumed, match="was closed"):
+        await reader.read_block(1024, 1024)
+
+
+async def test_a_source_that_failed_stays_failed() -> None:
+    def broken() -> Iterator[bytes]:
+        yield bytes(10)
+        raise OSError("no disk")
+
+    reader = BodyReader(broken())
+    with pytest.raises(OSError, match="no disk"):
+        await reader.read_block(0, 16)
+    with pytest.raises(BodyConsumed, match="failed before"):
+        await reader.read_block(0, 16)
+    with pytest.raises(TypeError, match="consists of octets"):
+        await BodyReader(iter(["text"])).read_block(0, 16)  # type: ignore[arg-type]
+
+
+# Cancelling.
+
+
+async def test_cancelled_at_every_await_nothing_of_a_transfer_is_left(autojump_clock: MockClock) -> None:
+    async with open_pair(reverse, block_limits=BlockLimits(max_bodies_per_remote=1000)) as (client, _):
+
+        async def post() -> None:
+            await client.post("/r", bytes(5000))
+
+        async def stream() -> None:
+            async with client.stream(Code.POST, "/r", io.BytesIO(bytes(5000))) as response:
+                async for _ in response.stream():
+                    pass
+
+        async def check() -> None:
+            await wait_all_tasks_blocked()
+            assert_nothing_is_left(client.endpoint)
+
+        for operation in (post, stream):
+            assert await cancel_at_every_await(operation, check) > 8
+        assert (await client.post("/r", b"x" * 5000)).payload == b"x" * 5000
+
+
+async def test_a_server_that_is_cancelled_closes_its_streams(autojump_clock: MockClock) -> None:
+    closed = []
+
+    async def handler(request: Request) -> AsyncIterator[bytes]:
+        try:
+            for piece in pieces(20):
+                yield piece
+        finally:
+            closed.append(request)
+
+    async with open_pair(handler) as (client, _):
+        async with client.stream(Code.GET, "/r") as response:
+            await response.receive_some()
+        assert closed == []
+    assert len(closed) == 1
+
+
+async def test_progress_can_be_read_meanwhile(autojump_clock: MockClock) -> None:
+    seen: list[tuple[int, int | None, int, int | None]] = []
+    progress = Progress()
+    async with open_pair(reverse, latency=1.0) as (client, _), trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            while True:
+                seen.append((progress.sent, progress.to_send, progress.received, progress.to_receive))
+                await trio.sleep(2)
+
+        nursery.start_soon(watch)
+        await trio.sleep(1)
+        await client.post("/r", bytes(3000), progress=progress)
+        nursery.cancel_scope.cancel()
+    assert seen == [
+        (0, None, 0, None),
+        (0, 3000, 0, None),
+        (1024, 3000, 0, None),
+        (2048, 3000, 0, None),
+        (3000, 3000, 1024, 3000),
+        (3000, 3000, 2048, 3000),
+    ]

@@ -1,0 +1,286 @@
+"""Block-wise transfer, the client's side (:rfc:`7959`).
+
+===========================================  ========================================================================
+what the server answers                      what happens
+===========================================  ========================================================================
+to a block of the request's body:
+2.31 with Block1                             the next block; smaller ones from now on if its size is smaller (2.3)
+success with Block1, more=False              the next block: the server acts on each by itself (figure 8)
+4.13 with a smaller size in Block1           the body from its start, in blocks of that size (2.9.3)
+4.08                                         the body from its start, once, with another Request-Tag (2.9.2)
+anything else                                that is the response
+with a block of the response's body:
+Block2, more=True                            the next block, of the size that the server gave, or ours if smaller (2.4)
+another ETag than the first block's          GET and FETCH: from the start, MAX_RESTARTS times; then an error (2.4)
+a block that does not fit                    :exc:`BlockTransferError`
+an error, instead of a block                 that is the response
+===========================================  ========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from trio_coap.client.transfer import (
+    MAX_BLOCK_SIZE,
+    MAX_RESTARTS,
+    BlockTransferError,
+    BodyTooLarge,
+    Conversation,
+    Progress,
+    RepresentationChanged,
+    RequestTags,
+)
+from trio_coap.wire.block import Block
+from trio_coap.wire.body import BodyConsumed, BodyReader
+from trio_coap.wire.codes import Code
+from trio_coap.wire.message import Response
+from trio_coap.wire.options import Options
+
+_IF_NONE_MATCH, _OBSERVE, _REQUEST_TAG = 5, 6, 292
+_LATER_BLOCKS_LACK = frozenset({_IF_NONE_MATCH, _OBSERVE})
+"""Section 2.10 has no If-None-Match on later blocks; an observation is of the whole resource (section 2.6)."""
+
+_SAFE = frozenset({Code.GET, Code.FETCH})
+_NO_OPTIONS = Options()
+
+
+class _RestartNeeded(Exception):
+    """The upload is to begin again, with other blocks."""
+
+
+@final
+class Upload:
+    """Sends the body of a request, and returns the response to it."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        body: BodyReader,
+        tags: RequestTags,
+        progress: Progress,
+        block_size: int | None = None,
+    ) -> None:
+        """Prepare an upload.
+
+        Args:
+          conversation: sends the blocks.
+          body: what is sent.
+          tags: gives the Request-Tag.
+          progress: is kept up to date.
+          block_size: 16 to 1024 octets; it is also what the response is asked to come in.
+        """
+        self._conversation = conversation
+        self._body = body
+        self._tags = tags
+        self._progress = progress
+        self._size = block_size or MAX_BLOCK_SIZE
+        self._early = Options(block2=Block.of(0, False, block_size)) if block_size else _NO_OPTIONS
+        self._has_own_tag = bool(conversation.template.options.request_tag)
+        self._tag: int | None = None
+        self._may_restart = True
+        self._is_in_blocks = False
+        self.repeated_payload = b""
+        """What requests for further blocks of the response carry: the body of a FETCH, which is part of its cache key
+        (:rfc:`8132` section 2), if it fits into one message."""
+        self.options = _NO_OPTIONS
+        """The options that requests for further blocks of the response have in common with those of the upload."""
+
+    async def run(self) -> Response:
+        """Send the body, and return the final response."""
+        while True:
+            self._tag = None
+            self.options = _NO_OPTIONS
+            try:
+                response = await self._send_all()
+            except _RestartNeeded:
+                continue
+            if self._tag is not None:
+                self._tags.release(self._tag)
+            return response
+
+    async def _send_all(self) -> Response:
+        start = 0
+        while True:
+            payload, is_more = await self._body.read_block(start, self._size)
+            self._progress.to_send = self._body.size
+            response = await self._send_block(start, payload, is_more)
+            block = response.options.block1
+            if block is not None and block.size_exponent == 7:
+                raise BlockTransferError("the server answered with the reserved block size 7", response)
+            if await self._must_restart(response, block, start):
+                raise _RestartNeeded
+            if not response.code.is_success:
+                return response
+            if not is_more:
+                if response.code == Code.CONTINUE:
+                    raise BlockTransferError("the server wants more of a body that it has whole", response)
+                self._progress.sent = start + len(payload)
+                self._progress.to_send = self._body.size
+                return response
+            if block is None or block.number != start // self._size:
+                seen = "no block" if block is None else f"block {block.number}"
+                raise BlockTransferError(
+                    f"the server answered for {seen}, not for block {start // self._size} of {self._size} octets",
+                    response,
+                )
+            start += len(payload)
+            self._progress.sent = start
+            self._size = min(self._size, block.size)
+
+    async def _send_block(self, start: int, payload: bytes, is_more: bool) -> Response:
+        options = _NO_OPTIONS if is_more else self._early
+        if start or is_more or self._is_in_blocks:
+            if is_more and not start and not self._has_own_tag:
+                self._tag = self._tags.take()
+                self.options = Options(request_tag=[self._tags.encode(self._tag)])
+            size1 = self._body.size if is_more and not start else None
+            options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
+        elif self._conversation.template.code == Code.FETCH:
+            self.repeated_payload = payload
+        without = _LATER_BLOCKS_LACK if start else frozenset()
+        return await self._conversation.ask(payload, options=options, without=without)
+
+    async def _must_restart(self, response: Response, block: Block | None, start: int) -> bool:
+        """Say whether *response* asks for the body once more, and the body can be read once more."""
+        if response.code == Code.REQUEST_ENTITY_TOO_LARGE and block is not None and block.size < self._size:
+            size = block.size
+        elif response.code == Code.REQUEST_ENTITY_INCOMPLETE and start and self._may_restart:
+            self._may_restart = False
+            size = self._size
+        else:
+            return False
+        try:
+            await self._body.read_block(0, size)
+        except BodyConsumed:
+            return False
+        self._is_in_blocks = True
+        self._size = size
+        self._progress.sent = 0
+        return True
+
+
+@final
+class Download:
+    """Reads the body of a response, block by block."""
+
+    def __init__(
+        self, conversation: Conversation, first: Response, upload: Upload, progress: Progress, block_size: int | None
+    ) -> None:
+        """Begin with the response to a request.
+
+        Raises:
+          BlockTransferError: if its block is none that a body begins with.
+        """
+        self._conversation = conversation
+        self._upload = upload
+        self._progress = progress
+        self._limit = block_size or MAX_BLOCK_SIZE
+        self._restarts = 0
+        self._asked: Block | None = None
+        self._begin(first)
+
+    def _begin(self, first: Response) -> None:
+        self.first = first
+        self.response = first
+        self.payload = first.payload
+        """What the last block has brought."""
+        self.offset = 0
+        """Octets that came before it."""
+        self._accept(first)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last block is here, or an error instead."""
+        block = self.response.options.block2
+        return block is None or not block.more
+
+    async def advance(self) -> bool:
+        """Fetch the next block.
+
+        Returns:
+          False if an error came instead, which is now :attr:`response`.
+
+        Raises:
+          RepresentationChanged: if the block belongs to another version of the representation.
+          BlockTransferError: if it does not fit.
+        """
+        block = self.response.options.block2
+        assert block is not None
+        size = min(block.size, self._limit)
+        start = self.offset + len(self.payload)
+        self._asked = Block.of(start // size, False, size)
+        response = await self._ask(self._asked)
+        if not response.code.is_success:
+            self.response = response
+            return False
+        if response.options.etag != self.first.options.etag:
+            raise RepresentationChanged("the representation changed while it was read", response)
+        if response.options.content_format != self.first.options.content_format:
+            raise BlockTransferError("the blocks of the body differ in Content-Format (RFC 7959 section 2.3)", response)
+        self.offset = start
+        self.payload = response.payload
+        self.response = response
+        self._accept(response)
+        return True
+
+    async def read_all(self, max_body: int) -> Response:
+        """Return the response with its whole body.
+
+        Raises:
+          BodyTooLarge: if it has more than *max_body* octets.
+          RepresentationChanged: if it changes again and again, or cannot be asked for again.
+          BlockTransferError: if the blocks do not fit together.
+        """
+        while True:
+            try:
+                return await self._read_all_once(max_body)
+            except RepresentationChanged:
+                if self._conversation.template.code not in _SAFE or self._restarts >= MAX_RESTARTS:
+                    raise
+            self._restarts += 1
+            self._progress.received = 0
+            self._asked = Block.of(0, False, self._limit)
+            self._begin(await self._upload.run())
+
+    async def _read_all_once(self, max_body: int) -> Response:
+        body = bytearray(self.payload)
+        self._check_limit(len(body), max_body)
+        while not self.is_complete:
+            if not await self.advance():
+                return self.response
+            body += self.payload
+            self._check_limit(len(body), max_body)
+        response = self.response
+        if response.code.is_success and (response.options.block1 is not None or response.options.block2 is not None):
+            # What is whole is no block any more.
+            return response.replace(payload=bytes(body), block1=None, block2=None)
+        return response
+
+    def _check_limit(self, octets: int, max_body: int) -> None:
+        if max(octets, self.response.options.size2 or 0) > max_body:
+            raise BodyTooLarge(f"the body of the response is larger than {max_body} octets", self.response)
+
+    async def _ask(self, block: Block) -> Response:
+        options = self._upload.options + Options(block2=block)
+        without = _LATER_BLOCKS_LACK
+        return await self._conversation.ask(self._upload.repeated_payload, options=options, without=without)
+
+    def _accept(self, response: Response) -> None:
+        """Check where the block of *response* belongs, and take note of the progress."""
+        block = response.options.block2
+        start = 0 if block is None else block.start
+        if block is not None and block.size_exponent == 7:
+            raise BlockTransferError("a block has the reserved size 7 (RFC 7959 section 2.2)", response)
+        if start != self.offset:
+            raise BlockTransferError(f"a block begins at octet {start}, not at {self.offset}", response)
+        if block is not None and block.more and len(response.payload) != block.size:
+            raise BlockTransferError(
+                f"a block that is not the last has {len(response.payload)} octets, not {block.size}", response
+            )
+        progress = self._progress
+        progress.received = self.offset + len(response.payload)
+        if response.options.size2 is not None:
+            progress.to_receive = response.options.size2
+        if self.is_complete:
+            progress.to_receive = progress.received

@@ -1,0 +1,163 @@
+"""A transfer: one request of the application, in as many exchanges as its bodies need (:rfc:`7959`).
+
+Rule 1: what an exchange is, :class:`RequestHandle` knows; here it is known which one comes next.  Rule 2: all blocks go to
+the address that answered the first.  Rule 3: between two exchanges nothing is under way, so that cancelling leaves nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+from typing import final
+
+import attrs
+
+from trio_coap.client.handle import RequestHandle
+from trio_coap.messaging.local import LocalEndpoint
+from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.wire.definitions import encode_uint
+from trio_coap.wire.errors import RemoteProtocolError
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.options import Options
+
+MAX_BODY = 16 * 1024 * 1024
+"""Octets of a response body that are put together unless the caller says otherwise: a server must not be able to fill the
+client's memory, and who expects more reads it as a stream."""
+
+MAX_RESTARTS = 3
+"""How often a download starts again because the representation changed meanwhile: one that changes faster than it can be
+read would keep the client busy for ever."""
+
+MAX_BLOCK_SIZE = 1024
+"""The largest block over datagrams, in octets (:rfc:`7959` section 2.2)."""
+
+
+class BlockTransferError(RemoteProtocolError):
+    """A body could not be transferred, because the peer's blocks do not fit together.
+
+    Attributes:
+      response: the response that shows it.
+    """
+
+    def __init__(self, message: str, response: Response) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class RepresentationChanged(BlockTransferError):
+    """The representation changed while it was read, more often than the client begins again (:rfc:`7959` section 2.4)."""
+
+
+class BodyTooLarge(BlockTransferError):
+    """The body of a response is larger than the caller takes."""
+
+
+@final
+@attrs.define(eq=False)
+class Progress:
+    """How far a transfer has got; to be read at any time, from any task.
+
+    Make one, give it to a request as *progress*, and look at it.
+    """
+
+    sent: int = 0
+    """Octets of the request's body that the server has answered for."""
+
+    to_send: int | None = None
+    """Octets of the request's body in all, or None as long as nobody knows."""
+
+    received: int = 0
+    """Octets of the response's body that are here."""
+
+    to_receive: int | None = None
+    """Octets of the response's body in all: the server's estimate at first, if it gives one (Size2)."""
+
+
+@final
+class RequestTags:
+    """Gives a Request-Tag to each body that is on its way (:rfc:`9175` section 3).
+
+    A tag is used again once its body has been answered for.  That of an upload that ended otherwise is not: blocks of it
+    may still be on the way, and must not get into another body.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the shortest tag, the empty one."""
+        self._free: list[int] = []
+        self._next = 0
+
+    def take(self) -> int:
+        """Return a tag that no other body has."""
+        if self._free:
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
+
+    def release(self, tag: int) -> None:
+        """Take *tag* back."""
+        heapq.heappush(self._free, tag)
+
+    @staticmethod
+    def encode(tag: int) -> bytes:
+        """Return the value of the option, in as few octets as it takes."""
+        return encode_uint(tag)
+
+
+@final
+class Conversation:
+    """Sends the requests of one transfer, one after the other."""
+
+    def __init__(
+        self,
+        endpoint: LocalEndpoint,
+        template: Request,
+        find_targets: Callable[[], Awaitable[Sequence[Request]]],
+        parameters: TransmissionParameters | None,
+    ) -> None:
+        """Prepare a conversation; nothing is sent yet.
+
+        Args:
+          endpoint: which sends.
+          template: method, type and the options of the caller; to ask what they are.
+          find_targets: finds the request for each address, without payload.
+          parameters: of all requests.
+        """
+        self.template = template
+        self._endpoint = endpoint
+        self._find_targets = find_targets
+        self._parameters = parameters
+        self._targets: Sequence[Request] | None = None
+
+    async def ask(self, payload: bytes, *, options: Options, without: frozenset[int] = frozenset()) -> Response:
+        """Send a request and return the response.
+
+        Args:
+          payload: of this request.
+          options: in addition to those of all requests.
+          without: numbers of those that this request leaves out.
+
+        Raises:
+          CoapError: see :meth:`RequestHandle.receive`.
+        """
+
+        async def find_targets() -> Sequence[Request]:
+            if self._targets is None:
+                self._targets = await self._find_targets()
+                if not payload and not options and not without:
+                    return self._targets
+            return [_again(target, payload, target.options.without(*without) + options) for target in self._targets]
+
+        async with RequestHandle(self._endpoint, find_targets, self._parameters) as handle:
+            response = await handle.receive()
+        if self._targets is not None and len(self._targets) > 1:
+            answered = handle.request.destination_endpoint
+            self._targets = [target for target in self._targets if target.destination_endpoint == answered]
+        return response
+
+
+def _again(target: Request, payload: bytes, options: Options) -> Request:
+    """Return a request like *target*, which may have been sent, to be sent as another message."""
+    request = target.replace(payload=payload, options=options)
+    request.message_id = None
+    request.token = b""
+    return request

@@ -1,0 +1,348 @@
+"""Block-wise transfer, the server's side: a handler around the application's handler (:rfc:`7959`).
+
+The application's handler sees one request with the whole body, and returns one response with the whole body, or a
+stream.  :mod:`trio_coap.server.assembly` says what becomes of the blocks of a request.  For a response:
+
+=====================================================  ===============================================
+what is asked for                                      what happens
+=====================================================  ===============================================
+no block, or block 0                                   the handler runs; its body goes whole if it fits
+                                                       into a block, else its first block does, with
+                                                       Block2, ETag and Size2
+a later block of a body that is remembered             that block (2.4)
+a later block of a body that is not remembered         GET, FETCH: the handler runs again, and the block
+                                                       is cut from the new body; else 4.08
+a part of a stream that has been read and is gone      likewise, if the source cannot seek
+a block behind the end                                 4.00
+a block size above ours                                ours (2.4)
+the reserved size 7                                    4.00 (2.2)
+=====================================================  ===============================================
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from io import IOBase
+from typing import Protocol, TypeVar, final, runtime_checkable
+
+import attrs
+import trio
+
+from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
+from trio_coap.server.dispatcher import Handler
+from trio_coap.server.ledger import Key, Ledger
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
+from trio_coap.server.observable import FindObservable, Observable
+from trio_coap.server.representations import Representation, represent_octets, represent_stream
+from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.transports.driver import DrivenEndpoint
+from trio_coap.wire.block import Block
+from trio_coap.wire.body import BodyConsumed
+from trio_coap.wire.codes import Code
+from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, ResponseError
+
+_logger = logging.getLogger(__name__)
+
+_CONTENT_FORMAT = 12
+_SAFE = frozenset({Code.GET, Code.FETCH})
+
+CLOSE_SECONDS = 5.0
+"""How long a stream may take to close."""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@attrs.frozen
+class BlockPolicy:
+    """What one handler wants of block-wise transfer."""
+
+    max_body: int | None = None
+    """Octets of a request body that it takes; None for the server's :attr:`BlockLimits.max_body`."""
+
+    sees_blocks: bool = False
+    """True if it gets each block as a request of its own, and answers with Block options of its own."""
+
+
+def block_policy(*, max_body: int | None = None, sees_blocks: bool = False) -> Callable[[F], F]:
+    """Return a decorator for handlers that want more than the usual of block-wise transfer.
+
+    Example::
+
+        @site.put("/firmware")
+        @block_policy(max_body=64 * 1024 * 1024)
+        def store(request): ...
+
+    Args:
+      max_body: octets of a request body that the handler takes, instead of the server's limit.
+      sees_blocks: True to get each block as a request of its own, and answer it with Block options of one's own.
+    """
+
+    def set_policy(handler: F) -> F:
+        handler.block_policy = BlockPolicy(max_body, sees_blocks)  # type: ignore[attr-defined]
+        return handler
+
+    return set_policy
+
+
+@runtime_checkable
+class _FindsHandlers(Protocol):
+    """A site: a handler that passes requests on."""
+
+    def find_handler(self, request: Request) -> object:
+        """Return who answers *request*, or None."""
+
+
+@final
+class BlockwiseHandler:
+    """A handler that puts blocks together and cuts bodies into blocks for another one."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        endpoint: DrivenEndpoint,
+        nursery: trio.Nursery,
+        limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
+    ) -> None:
+        """Transfer block by block for *handler*.
+
+        Args:
+          handler: the application's handler.
+          endpoint: gives the time and random numbers.
+          nursery: for the tasks that close streams nobody reads any more.
+          limits: how much is remembered.
+        """
+        self._handler = handler
+        self._endpoint = endpoint
+        self._nursery = nursery
+        self._limits = limits
+        parameters = endpoint.parameters
+        lifetime = parameters.exchange_lifetime
+        self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait)
+        self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped)
+
+    def understands(self, request: Request) -> frozenset[int]:
+        """Return the numbers of the critical options that the application's handler processes for *request*."""
+        understands: Callable[[Request], frozenset[int]] | None = getattr(self._handler, "understands", None)
+        return frozenset() if understands is None else understands(request)
+
+    def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
+        """Return what *request* is about; None if the application's handler says that it cannot be observed.
+
+        A registration asks for the first block, and each notification is that of a new state; the others are asked for
+        without Observe (section 2.6).  What comes in blocks itself is not kept, so that it cannot be answered again.
+        """
+        block1, block2 = request.options.block1, request.options.block2
+        if block1 is not None or (block2 is not None and block2.number):
+            return None
+        find: FindObservable | None = getattr(self._handler, "find_observable", None)
+        return None if find is None else find(request)
+
+    def __call__(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        """Answer *request*.
+
+        Raises:
+          ResponseError: see the tables.
+        """
+        block1, block2 = request.options.block1, request.options.block2
+        if block1 is None and block2 is None:
+            if len(request.payload) > self._limits.max_block_size:
+                self._check_size(request)
+            return self._run(request, request)
+        policy = self._policy_for(request)
+        if policy.sees_blocks:
+            return self._handler(request)
+        for block in (block1, block2):
+            if block is not None and block.size_exponent == 7:
+                raise BadRequest("the block size 7 is reserved (RFC 7959 section 2.2)")
+        if block1 is not None:
+            max_body = policy.max_body or self._limits.max_body
+            whole = self.assembler.accept(request, block1, max_body, self._endpoint.clock())
+            return whole if isinstance(whole, Response) else self._run(whole, request)
+        if block2 is not None and block2.number:
+            return self._answer_later_block(request)
+        return self._run(request, request)
+
+    async def close(self) -> None:
+        """Close the streams that are not read to their end."""
+        async with trio.open_nursery() as nursery:
+            for representation in self.representations.values():
+                nursery.start_soon(_close, representation)
+
+    # Requests.
+
+    def _policy_for(self, request: Request) -> BlockPolicy:
+        handler: object = self._handler
+        if isinstance(handler, _FindsHandlers):
+            handler = handler.find_handler(request)
+        policy = getattr(handler, "block_policy", None)
+        return policy if isinstance(policy, BlockPolicy) else _USUAL
+
+    def _check_size(self, request: Request) -> None:
+        max_body = self._policy_for(request).max_body or self._limits.max_body
+        if len(request.payload) > max_body:
+            raise too_large(max_body)
+
+    def _run(self, whole: Request, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        """Run the handler on *whole*, which *request* has completed."""
+        if whole.options.block2 is not None:
+            whole = whole.replace(block2=None)
+        if whole.options.block1 is not None:
+            whole = whole.replace(block1=None)
+        try:
+            try:
+                result = self._handler(whole)
+                if isinstance(result, Awaitable):
+                    return _Later(self._run_on(result, request, whole), result)
+                complete = to_result(result, whole)
+            except ResponseError as exc:
+                complete = _response_of(exc)
+        except BaseException:
+            self.assembler.answered(request, None, self._endpoint.clock())
+            raise
+        if isinstance(complete, StreamedBody):
+            return _Later(self._run_on(complete, request, whole), complete.source)
+        self.assembler.handling(request, self._endpoint.clock())
+        return self._respond(complete, request, whole)
+
+    async def _run_on(
+        self, result: StreamedBody | Awaitable[HandlerResult], request: Request, whole: Request
+    ) -> Response:
+        """Wait for the handler, and for the first block of a stream."""
+        self.assembler.handling(request, self._endpoint.clock())
+        try:
+            try:
+                complete = result if isinstance(result, StreamedBody) else to_result(await result, whole)
+                if isinstance(complete, StreamedBody):
+                    representation = represent_stream(complete, whole, self._endpoint.rng.randbytes(8))
+                    return await self._read_block(representation, request, whole, is_remembered=False)
+            except ResponseError as exc:
+                complete = _response_of(exc)
+            return self._respond(complete, request, whole)
+        except BaseException:
+            self.assembler.answered(request, None, self._endpoint.clock())
+            raise
+
+    def _answer_later_block(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        representation = self.representations.get(_key(request), self._endpoint.clock())
+        if representation is None or not representation.answers(request):
+            return self._run_again(request)
+        if representation.is_stream:
+            return self._read_block(representation, request, request, is_remembered=True)
+        return self._cut_block(representation, request, is_remembered=True)
+
+    def _run_again(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+        # Without its payload, a FETCH does not say what it wants.
+        if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
+            raise RequestEntityIncomplete("the response is not remembered any more")
+        return self._run(request, request)
+
+    # Responses.
+
+    def _respond(self, response: Response, request: Request, whole: Request) -> Response:
+        asked = request.options.block2
+        size = self._size(asked)
+        if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
+            block = response
+        elif asked is not None and asked.number and not _has_blocks(response):
+            block = response.replace(payload=response.payload[:size])
+        else:
+            block = self._cut_block(represent_octets(response, whole, size), request, is_remembered=False)
+        return self._complete(block, request)
+
+    def _cut_block(self, representation: Representation, request: Request, *, is_remembered: bool) -> Response:
+        asked = request.options.block2
+        size = self._size(asked)
+        start = 0 if asked is None else asked.start
+        payload, is_more = representation.cut(start, size)
+        if is_more and not is_remembered:
+            self._remember(representation, request)
+        return representation.make_block(payload, is_more, start, size, asked)
+
+    async def _read_block(
+        self, representation: Representation, request: Request, whole: Request, *, is_remembered: bool
+    ) -> Response:
+        asked = request.options.block2
+        size = self._size(asked)
+        start = 0 if asked is None else asked.start
+        is_kept = False
+        try:
+            if not representation.is_current:
+                raise BodyConsumed("the file has changed")
+            payload, is_more = await representation.read(start, size)
+            is_kept = is_more and (is_remembered or self._remember(representation, request))
+            block = representation.make_block(payload, is_more, start, size, asked)
+        except BodyConsumed:
+            self.representations.discard(_key(request))
+            again = self._run_again(request)
+            return to_response(await again if isinstance(again, Awaitable) else again, whole)
+        finally:
+            if not is_kept:
+                await _close(representation)
+        return self._complete(block, request)
+
+    def _complete(self, block: Response, request: Request) -> Response:
+        """Say which block of the request's body is answered, and take note of the answer."""
+        block1 = request.options.block1
+        if block1 is None:
+            return block
+        if block.options.block1 is None:
+            block = block.replace(block1=echo(block1, self._limits.max_block_size))
+        self.assembler.answered(request, block, self._endpoint.clock())
+        return block
+
+    def _size(self, asked: Block | None) -> int:
+        return self._limits.max_block_size if asked is None else min(asked.size, self._limits.max_block_size)
+
+    def _remember(self, representation: Representation, request: Request) -> bool:
+        now = self._endpoint.clock()
+        return self.representations.put_evicting(_key(request), representation, representation.octets, now)
+
+    def _dropped(self, representation: Representation) -> None:
+        if representation.is_stream:
+            self._nursery.start_soon(_close, representation)
+
+
+@final
+class _Later(Awaitable[Response]):
+    """Waits for a handler, or for a stream; whoever does not wait closes it, and with it what it would wait for."""
+
+    def __init__(self, waiting: Coroutine[object, object, Response], inner: object) -> None:
+        self._waiting = waiting
+        self._inner = inner
+
+    def __await__(self) -> Generator[object, object, Response]:
+        return self._waiting.__await__()
+
+    def close(self) -> None:
+        self._waiting.close()
+        if isinstance(self._inner, (Coroutine, Generator, IOBase)):
+            self._inner.close()
+
+
+_USUAL = BlockPolicy()
+
+
+def _key(request: Request) -> Key:
+    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.
+    return transfer_key(request, _CONTENT_FORMAT)
+
+
+def _has_blocks(response: Response) -> bool:
+    return response.code.is_success and response.code != Code.VALID
+
+
+def _response_of(error: ResponseError) -> Response:
+    # An error that a handler got as a client, and let pass, is no answer of ours.
+    if error.response is not None:
+        raise error
+    return error.to_response()
+
+
+async def _close(representation: Representation) -> None:
+    try:
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await representation.close()
+    except Exception:
+        _logger.exception("closing the source of a response failed")

@@ -1,0 +1,55 @@
+"""How much of block-wise transfers a server remembers (:rfc:`7959` section 7)."""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_coap.server.ledger import LedgerLimits
+from trio_coap.wire.block import Block
+from trio_coap.wire.errors import LocalProtocolError
+
+MIB = 1024 * 1024
+
+
+@attrs.frozen
+class BlockLimits:
+    """How large bodies may be, and how many of them a server remembers; whatever a remote can make grow has its limit.
+
+    The numbers of bodies and their octets count for request bodies that are not complete, and likewise, but apart, for
+    response bodies that are not fetched to their end.
+
+    Raises:
+      LocalProtocolError: if a limit is below 1, or there are no blocks of *max_block_size*.
+    """
+
+    max_body: int = 4 * MIB
+    """Octets of a request body, unless the resource says otherwise; above it 4.13.  A firmware image fits."""
+
+    max_block_size: int = 1024
+    """Octets of a block: what the server asks for, and gives; 16, 32, ... 1024."""
+
+    max_bodies_per_remote: int = 16
+    """So many resources does one client reasonably read or write at a time; above it 5.03."""
+
+    max_octets_per_remote: int = 16 * MIB
+    """A few bodies of the largest size; above it 5.03.  A resource that takes larger bodies needs a larger limit here."""
+
+    max_bodies: int = 1000
+    """Of all remotes together: an address is cheap to forge, so that the limit for each does not bound their sum."""
+
+    max_octets: int = 64 * MIB
+    """Likewise: memory that a server can spare, even a small one."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(BlockLimits):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise LocalProtocolError(f"{field.name} is at least 1, not {value}")
+        Block.of(0, False, self.max_block_size)
+
+    def for_one_table(self) -> LedgerLimits:
+        """Return the limits of one table."""
+        return LedgerLimits(self.max_bodies_per_remote, self.max_octets_per_remote, self.max_bodies, self.max_octets)
+
+
+DEFAULT_BLOCK_LIMITS = BlockLimits()
