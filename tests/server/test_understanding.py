@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from trio_coap import Code, LocalProtocolError, Options, Request, Site
+from trio_coap import Code, LocalProtocolError, Options, Request, Response, Site, UnprocessableResponse
 from trio_coap.testing import open_pair
 
 CONDITIONS = [{"if_match": [b"\1"]}, {"if_none_match": True}]
@@ -63,3 +63,14 @@ async def test_an_option_that_no_table_knows_can_be_understood_too(autojump_cloc
 def test_an_option_that_does_not_exist_cannot_be_understood() -> None:
     with pytest.raises(LocalProtocolError, match="there is no option named 'If-Perhaps'"):
         Site().put("/lamp", understands=["If-Perhaps"])
+
+
+async def test_what_is_rejected_for_its_options_is_counted_on_both_sides(autojump_clock: MockClock) -> None:
+    answers = [Response(Code.CONTENT, options=Options([(65001, b"")])), Response(Code.CONTENT)]
+    async with open_pair(lambda request: answers.pop(0)) as (client, server):
+        with pytest.raises(UnprocessableResponse):
+            await client.get("/r")
+        assert (await client.get("/r", if_match=[b"1"])).code is Code.BAD_OPTION
+        reason = "a critical option that cannot be processed"
+        assert client.endpoint.statistics().rejected == {reason: 1}
+        assert server.statistics().rejected == {reason: 1}

@@ -21,7 +21,7 @@ from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
 from trio_coap.wire.message import Request, Response
-from trio_coap.wire.options import OptionProblem
+from trio_coap.wire.options import CRITICAL_PROBLEM, OptionProblem
 
 UNDERSTOOD_OPTIONS = frozenset({23, 27})
 """The critical options in a response that are processed here or left to who asked: Block2 and Block1 (:rfc:`7252`
@@ -157,6 +157,7 @@ class RequestHandle:
         problem = response.options.find_critical_problem(UNDERSTOOD_OPTIONS)
         if problem is not None:
             self._error = UnprocessableResponse(response, problem)
+            count_unprocessable(self._endpoint, response, problem, now)
         elif self._results is not None:
             self._results[0].send_nowait(response)
         # A response also says that the request has arrived: its ACK may have been lost (section 5.2.2).
@@ -216,3 +217,10 @@ class RequestHandle:
             self._entry.complete(self._endpoint.clock())
         if self._results is not None:
             self._results[0].close()
+
+
+def count_unprocessable(endpoint: LocalEndpoint, response: Response, problem: OptionProblem, now: float) -> None:
+    """Count *response*, which is rejected for *problem*."""
+    source = response.source_endpoint
+    assert source is not None
+    endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", source, str(problem), now=now)

@@ -23,7 +23,7 @@ from typing import Self, final
 
 import trio
 
-from trio_coap.client.handle import UNDERSTOOD_OPTIONS, FindTargets, UnprocessableResponse
+from trio_coap.client.handle import UNDERSTOOD_OPTIONS, FindTargets, UnprocessableResponse, count_unprocessable
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError, ResetReceived
 from trio_coap.messaging.local import LocalEndpoint
@@ -202,6 +202,7 @@ class Observation:
         problem = response.options.find_critical_problem(UNDERSTOOD_OPTIONS)
         if problem is not None:
             self._error = UnprocessableResponse(response, problem)
+            count_unprocessable(self._endpoint, response, problem, now)
             self._end()
             return False
         if self._entry is not None:

@@ -34,6 +34,7 @@ from trio_coap.server.results import HandlerResult, to_response
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import CON, Code
 from trio_coap.wire.message import Request, Response
+from trio_coap.wire.options import CRITICAL_PROBLEM
 from trio_coap.wire.response_errors import (
     BadOption,
     InternalServerError,
@@ -131,6 +132,8 @@ class Dispatcher:
         problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
         if problem is not None and self._understands is not None:
             problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
+        if problem is not None:
+            self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, str(problem), now=now)
         if problem is not None and request.type is not CON:
             if not entry.is_multicast:
                 entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.

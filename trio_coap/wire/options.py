@@ -38,6 +38,10 @@ MAX_SHOWN = 32
 T = TypeVar("T")
 
 
+CRITICAL_PROBLEM = "a critical option that cannot be processed"
+"""By what messages that are rejected for their options are counted (:rfc:`7252` section 5.4.1)."""
+
+
 @attrs.frozen
 class OptionProblem:
     """Why an option of a message does not count, or why the message must be rejected."""
