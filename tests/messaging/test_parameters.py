@@ -80,7 +80,8 @@ def test_a_value_out_of_range_is_refused(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("right", [{"probing_rate": math.inf}, {"max_retransmit": 0}, {"empty_ack_delay": 0}], ids=str)
 def test_a_value_at_the_edge_of_its_range_is_taken(right: dict[str, float]) -> None:
-    TransmissionParameters(**right)  # type: ignore[arg-type]
+    parameters = TransmissionParameters(**right)  # type: ignore[arg-type]
+    assert {name: getattr(parameters, name) for name in right} == right
 
 
 def test_evolving_checks_again() -> None:

@@ -274,8 +274,11 @@ def test_a_timer_calls_once_each_time_it_is_started(engine: EngineEndpoint) -> N
 
 
 def test_closing_stops_timers(engine: EngineEndpoint) -> None:
-    timer = Timer(engine.queue, lambda now: pytest.fail("called"))
+    called: list[float] = []
+    timer = Timer(engine.queue, called.append)
     timer.start(5)
     engine.abandon(1)
     engine.run_until(10)
     timer.stop()
+    assert called == []
+    assert len(engine.queue) == 0
