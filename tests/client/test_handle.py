@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import trio
@@ -18,7 +19,10 @@ from trio_coap import (
     Response,
     TransmissionParameters,
     TransmissionTimeout,
+    open_client,
+    serve,
 )
+from trio_coap.testing import VirtualNetwork
 
 
 async def test_nothing_is_sent_before_the_handle_is_entered(scene: Scene, autojump_clock: MockClock) -> None:
@@ -228,3 +232,23 @@ async def test_one_that_waits_can_be_left_without_a_trace(scene: Scene, autojump
             await first.receive()
     octets = {record.octets for record in scene.network.trace.select(destination="peer")}
     assert len(octets) == 1
+
+
+async def test_a_response_from_the_second_address_is_not_followed_by_the_error_of_the_first(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    coap_network.host("10.9.0.1", "10.9.0.2", name="both", port_unreachable=True)
+    async with (
+        coap_network.open_endpoint("client") as endpoint,
+        open_client(endpoint=endpoint) as client,
+        coap_network.open_endpoint("10.9.0.2", 5683) as second,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(partial(serve, lambda request: "here", endpoint=second))
+        async with client.request(Code.GET, "coap://both/r") as handle:
+            assert [response.text async for response in handle] == ["here"]
+            with pytest.raises(trio.EndOfChannel):
+                await handle.receive()
+        async with client.observe("coap://both/r") as observation:
+            assert [response.text async for response in observation] == ["here"]
+        nursery.cancel_scope.cancel()

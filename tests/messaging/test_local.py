@@ -405,7 +405,7 @@ def busy_engine() -> tuple[EngineEndpoint, Waiter, Fate, Server]:
 
 def test_abandoning_leaves_nothing_behind() -> None:
     engine, _, _, _ = busy_engine()
-    engine.abandon(1.0)
+    engine.abandon()
     statistics = engine.statistics()
     assert statistics.sent == statistics.received == statistics.remotes == statistics.tokens == 0
     assert statistics.pending == engine.counters.received_octets == len(engine.queue) == 0
@@ -417,7 +417,7 @@ def test_abandoning_leaves_nothing_behind() -> None:
 
 def test_abandoning_tells_who_waits() -> None:
     engine, waiter, fate, _ = busy_engine()
-    engine.abandon(1.0)
+    engine.abandon()
     assert waiter.is_closed
     assert fate.closed == 6
     assert not fate.failures
@@ -434,7 +434,7 @@ def test_abandoning_starts_nothing_that_waited() -> None:
             first.complete(1.0)
 
     engine.tokens[PEER, b"\x20"] = Canceller()
-    engine.abandon(1.0)
+    engine.abandon()
     assert not engine.outbox
     assert not fate.failures
 
@@ -442,7 +442,7 @@ def test_abandoning_starts_nothing_that_waited() -> None:
 def test_completing_after_abandoning_is_harmless() -> None:
     engine = make_engine()
     entry = engine.send(get(), PEER)
-    engine.abandon(1.0)
+    engine.abandon()
     entry.complete(2.0)
     assert len(engine.queue) == 0
 
@@ -453,7 +453,7 @@ def test_a_handler_may_close_its_endpoint(type) -> None:
 
     class Closer(Server):
         def request_received(self, request, entry, now: float) -> None:
-            engine.abandon(now)
+            engine.abandon()
 
     engine.request_listener = Closer()
     engine.hear(get(type=type, message_id=1), PEER)
@@ -465,6 +465,6 @@ def test_an_answer_after_abandoning_is_not_remembered(type) -> None:
     engine, server = make_engine(), Server()
     engine.request_listener = server
     engine.hear(get(type=type, message_id=1), PEER)
-    engine.abandon(1.0)
+    engine.abandon()
     server.entries[0].respond(Response(Code.CONTENT), 2.0)
     assert engine.counters.received_octets == engine.statistics().received == 0

@@ -326,17 +326,17 @@ class Closer(Waiter):
         return False
 
     def response_received(self, response: Response, now: float) -> bool:
-        self.engine.abandon(now)
+        self.engine.abandon()
         return super().response_received(response, now)
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
-        self.engine.abandon(now)
+        self.engine.abandon()
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
-        self.engine.abandon(now)
+        self.engine.abandon()
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
-        self.engine.abandon(now)
+        self.engine.abandon()
 
 
 @pytest.mark.parametrize("accepts", [True, False])

@@ -125,7 +125,7 @@ def test_what_waits_for_a_message_id_is_dropped_when_the_endpoint_closes(monkeyp
         engine.send(get(type=NON, message_id=message_id), PEER)
     waiting = engine.send(get(), PEER)
     assert waiting.message_id is None
-    engine.abandon(1.0)
+    engine.abandon()
     assert waiting.cache is None
     assert len(engine.queue) == 0
 

@@ -277,7 +277,7 @@ def test_closing_stops_timers(engine: EngineEndpoint) -> None:
     called: list[float] = []
     timer = Timer(engine.queue, called.append)
     timer.start(5)
-    engine.abandon(1)
+    engine.abandon()
     engine.run_until(10)
     timer.stop()
     assert called == []

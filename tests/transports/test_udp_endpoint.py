@@ -423,3 +423,13 @@ def test_an_endpoint_can_get_and_lose_its_socket_without_a_loop() -> None:
     sock = endpoint.set_bound_socket(None)
     assert sock is not None
     sock.close()
+
+
+def test_an_endpoint_can_be_closed_without_a_loop() -> None:
+    endpoint = SocketEndpoint.create_bound_endpoint(host="127.0.0.1", port=0)
+    sock = endpoint.bound_socket
+    assert sock is not None
+    endpoint.close()
+    assert sock.fileno() == -1
+    assert endpoint.is_closed
+    endpoint.close()

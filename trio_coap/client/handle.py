@@ -176,10 +176,10 @@ class RequestHandle:
         """See :class:`trio_coap.messaging.sent.SentListener`: the next address is tried, if there is one."""
         if entry is not self._entry and self._entry is not None:
             return
-        self._error = error
         self._drop_token()
         # A Reset comes from somebody who is there: another address would be asked the same.
         if not self._targets or isinstance(error, ResetReceived):
+            self._error = error
             self._end()
             return
         try:

@@ -237,9 +237,9 @@ class Observation:
         """See :class:`trio_coap.messaging.sent.SentListener`: the next address is tried, if there is one."""
         if entry is not self._entry and self._entry is not None:
             return
-        self._error = error
         # A Reset comes from somebody who is there: another address would be asked the same.
         if not self._targets or self._is_observed or isinstance(error, ResetReceived):
+            self._error = error
             self._end()
             return
         self._drop_token()

@@ -394,7 +394,7 @@ class LocalEndpoint(Endpoint):
         entry.fail(os_error, now)
         return True
 
-    def abandon(self, now: float) -> None:
+    def abandon(self) -> None:
         """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
         states = list(self._remotes.values())
         listening = [entry.listener for state in states for entry in state.sent_cache.all_entries()]

@@ -73,7 +73,7 @@ class DrivenEndpoint(LocalEndpoint):
         self._closed.set()
         self._forget()
         self._close_transport()
-        self.abandon(self.clock())
+        self.abandon()
 
     def _close_transport(self) -> None:
         """Release what the subclass holds."""
