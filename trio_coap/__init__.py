@@ -42,7 +42,8 @@ from trio_coap.server import (
     block_policy,
     serve,
 )
-from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
+from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.opening import open_endpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format

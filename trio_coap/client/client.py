@@ -23,7 +23,7 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError

@@ -15,7 +15,7 @@ from trio_coap.server.dispatcher import Dispatcher, Handler
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observers import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 
 MAX_RUNNING_HANDLERS = 1000
 """Handler tasks at a time: each holds memory, and a remote can start them; more wait at their clients (5.03)."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
+import sys
 from typing import Any
 
 from trio_coap.messaging.addresses import SocketAddress, canonical_address
@@ -71,3 +73,19 @@ def _enlarge_buffers(sock: socket.socket) -> None:
         granted = sock.getsockopt(socket.SOL_SOCKET, option)
         if granted < BUFFER_SIZE:
             _logger.debug("asked for a socket buffer of %d octets, got %d", BUFFER_SIZE, granted)
+
+
+_SO_MEMINFO = 55
+_DROPS = 8
+"""Linux's number of the option, and the word of it that counts datagrams dropped because the buffer was full."""
+
+
+def kernel_drops(sock: socket.socket) -> int | None:
+    """Return how many datagrams the kernel has dropped for want of room; None where it does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        words = struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+    except (OSError, struct.error):
+        return None
+    return int(words[_DROPS])
