@@ -50,12 +50,16 @@ def neighbours(own_host: Host, make_host: MakeHost) -> list[Host]:
 @pytest.mark.parametrize("group", ALL_COAP_NODES)
 async def test_a_group_is_heard_on_each_interface(neighbours: list[Host], group: str) -> None:
     arrived: list[tuple[str, str]] = []
+    are_all_here = trio.Event()
 
     class Listener:
         def request_received(self, request: Request, entry: object, now: float) -> None:
-            assert request.local_address is not None and request.local_address.is_multicast
+            assert request.local_address is not None
+            assert request.local_address.is_multicast
             assert request.source_endpoint is not None
             arrived.append((request.source_endpoint.hostinfo, request.local_address.hostinfo))
+            if len(arrived) == len(neighbours):
+                are_all_here.set()
 
     async with open_endpoint("::", 5683, groups=ALL_COAP_NODES) as endpoint:
         endpoint.request_listener = Listener()
@@ -63,8 +67,7 @@ async def test_a_group_is_heard_on_each_interface(neighbours: list[Host], group:
             with open_peer(host, "wire", ipv6=":" in group) as peer:
                 await peer.sendto(GET, (group, 5683))
         with trio.fail_after(PATIENCE):
-            while len(arrived) < 2:
-                await trio.sleep(0.01)
+            await are_all_here.wait()
     assert len({source for source, _ in arrived}) == 2
     assert all(group in local for _, local in arrived)
 
