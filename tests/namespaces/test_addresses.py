@@ -68,10 +68,14 @@ async def test_link_local_peers_talk_by_their_scope(neighbour: Host, own_host: H
 
 
 async def test_a_host_without_ipv6_addresses_serves_ipv4(own_host: Host) -> None:
-    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1", encoding="ascii")
+    disable_ipv6()
     async with open_endpoint("::", 0) as endpoint:
         assert endpoint.capabilities.ipv4
         assert await Client(endpoint).ping(f"coap://127.0.0.1:{endpoint.port}") < PATIENCE
+
+
+def disable_ipv6() -> None:
+    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1", encoding="ascii")
 
 
 def _link_local_of(host: Host, interface: str) -> str:

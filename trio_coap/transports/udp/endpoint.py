@@ -75,6 +75,7 @@ class SocketEndpoint(DrivenEndpoint):
         limits: Limits = DEFAULT_LIMITS,
         reuse_port: bool = False,
         multicast_hops: int = 1,
+        sock: socket.socket | None = None,
     ) -> Self:
         """Return an endpoint with a socket bound to its address.
 
@@ -85,15 +86,17 @@ class SocketEndpoint(DrivenEndpoint):
           rng, parameters, limits: see :class:`LocalEndpoint`.
           reuse_port: whether other sockets may share the port (SO_REUSEPORT).
           multicast_hops: how many hops datagrams to groups go; 1 is the link.
+          sock: a bound, non-blocking UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
 
         Raises:
           OSError: if the address is not to be had.
           trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
-        wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
-        if wanted.family is None:
-            raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
-        sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
+        if sock is None:
+            wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
+            if wanted.family is None:
+                raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
+            sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
         try:
             set_hops(sock, multicast_hops)
             endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack, cast
@@ -27,6 +28,10 @@ class SocketArguments(TypedDict, total=False):
 
     reuse_port: bool
     """Whether other sockets of this user may share the port (SO_REUSEPORT); by default not."""
+
+    sock: socket.socket | None
+    """A bound, non-blocking UDP socket, instead of host and port; the endpoint closes it.  See
+    :func:`open_shared_sockets`."""
 
     multicast_hops: int
     """How many hops datagrams to groups go; by default 1, the link."""
@@ -58,8 +63,11 @@ async def open_endpoint(
 
     Raises:
       OSError: if the address is not to be had.
-      LocalProtocolError: if a group cannot be joined; see :meth:`SocketEndpoint.join_group`.
+      LocalProtocolError: if a group cannot be joined; see :meth:`SocketEndpoint.join_group`.  If a socket is given, and
+        an address as well.
     """
+    if arguments.get("sock") is not None and (host, port) != ("::", 0):
+        raise LocalProtocolError("a socket is given; host and port would be for a new one")
     groups, interfaces = arguments.get("groups", ()), arguments.get("interfaces")
     of_socket = {name: value for name, value in arguments.items() if name not in ("groups", "interfaces")}
     endpoint = SocketEndpoint.create_bound_endpoint(host=host, port=port, **cast(SocketArguments, of_socket))
@@ -83,7 +91,8 @@ async def use_endpoint(
       LocalProtocolError: if both are given, an endpoint and something about a new one.
     """
     if endpoint is None:
-        port = default_port if port is None else port
+        if port is None:
+            port = default_port if arguments.get("sock") is None else 0
         async with open_endpoint("::" if host is None else host, port, **arguments) as own:
             yield own
         return

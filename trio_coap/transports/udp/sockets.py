@@ -54,6 +54,31 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
     return sock
 
 
+def open_shared_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return sockets that share one port, for as many worker processes.
+
+    The kernel gives each remote endpoint to one of them, and stays with that as long as all are open: so the parent
+    process keeps them all, hands one to each worker, and the same one to whoever replaces it.
+
+    Args:
+      host, port: see :func:`open_socket`.
+      count: how many.
+
+    Raises:
+      OSError: if the address is not to be had, or the system cannot share ports.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(open_socket(host, port, reuse_port=True))
+            port = sockets[0].getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
 def _make_socket(address: SocketAddress) -> tuple[socket.socket, tuple[Any, ...]]:
     """Return a socket for *address*, and what to bind it to."""
     assert address.family is not None
