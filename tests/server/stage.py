@@ -11,7 +11,7 @@ import trio
 from tests.client.support import Peer, open_peer
 from trio_coap import CON, BlockLimits, Code, Handler, Message, MessageType, Options, Request, Response, Server, serve
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS
-from trio_coap.server.serve import MAX_RUNNING_HANDLERS
+from trio_coap.server.running import MAX_RUNNING_HANDLERS
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 
 

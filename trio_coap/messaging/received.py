@@ -118,6 +118,11 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         """True as long as neither ACK nor RST was sent for a CON; a group request gets neither (section 8.1)."""
         return self.state is ReceivedState.RECEIVED and self.message.type is CON and not self.is_multicast
 
+    def is_reply_quoted_by(self, quoted: bytes) -> bool:
+        """Return whether *quoted* is the beginning of the reply's datagram, header and token at the least."""
+        reply = self.reply_message
+        return reply is not None and len(quoted) >= 4 + len(reply.token) and self.reply_octets.startswith(quoted)
+
     def process_timeout(self, now: float) -> None:
         """Do what the table says for the state; see :meth:`MessageCacheEntry.process_timeout`."""
         self._require_cache()

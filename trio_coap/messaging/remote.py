@@ -51,6 +51,7 @@ class RemoteEndpointState:
       forgettable: the entries of messages from it that may be forgotten early, the oldest first.
       held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
+      stray_replies: ACKs and RSTs from it for nothing that was sent.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class RemoteEndpointState:
         "rx_messages",
         "rx_octets",
         "sent_cache",
+        "stray_replies",
         "tx_messages",
         "tx_octets",
         "tx_octets_since_heard",
@@ -97,6 +99,7 @@ class RemoteEndpointState:
         self.received_octets = 0
         self.forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
         self.outstanding = 0
+        self.stray_replies = 0
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
         self._is_releasing = False

@@ -2,15 +2,18 @@
 
 from trio_coap.server.blockwise import BlockPolicy, block_policy
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.echo import EchoPolicy, fresh, require_fresh
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
 from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve
 from trio_coap.server.site import Resource, Site
+from trio_coap.server.statistics import ServerStatistics
 
 __all__ = [
     "BlockLimits",
     "BlockPolicy",
+    "EchoPolicy",
     "Handler",
     "HandlerResult",
     "NotificationPolicy",
@@ -18,8 +21,11 @@ __all__ = [
     "ObservableHandler",
     "Resource",
     "Server",
+    "ServerStatistics",
     "Site",
     "StreamedBody",
     "block_policy",
+    "fresh",
+    "require_fresh",
     "serve",
 ]

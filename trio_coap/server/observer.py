@@ -8,6 +8,7 @@ a new state, and a CON waits for its ACK or its turn     the new one in its plac
                                                          after the ACK, whichever is first (section 4.5.2)
 a new state, and a NON was sent a moment ago             the newest one, when the next NON may go (section 4.5.1)
 24 hours without a CON                                   the state, as a CON (section 4.5)
+a new state, and the client's address is not verified    a CON notification
 an error, or another Content-Format                      the error, or 4.06, without Observe; then nothing any more
 a Reset, no ACK, an error of the network                 nothing any more
 =======================================================  ====================================================
@@ -25,7 +26,7 @@ import trio
 
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
+from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState
 from trio_coap.messaging.timer import Timer
 from trio_coap.server.observable import Observable
 from trio_coap.wire.codes import CON, NON, Code, MessageType
@@ -35,6 +36,7 @@ from trio_coap.wire.response_errors import NotAcceptable
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
+    from trio_coap.server.deliveries import Deliveries
     from trio_coap.server.observers import Observers
 
 _logger = logging.getLogger(__name__)
@@ -165,11 +167,26 @@ class Observer:
 
     def finish(self, response: Response) -> None:
         """See :class:`trio_coap.server.observable.Observing`."""
+        self.end(response)
+
+    def end(self, response: Response, deliveries: Deliveries | None = None) -> None:
+        """End the observation with *response*; of a registration that is not answered yet, the response is its end.
+
+        Args:
+          response: the last notification.
+          deliveries: waits for its ACK, if somebody cares.
+        """
         if not self._is_active:
             return
         now = self._observers.endpoint.clock()
+        if deliveries is not None and not self._is_registered:
+            self.scope = None  # The handler goes on.
+            self._observers.remove(self, now)
+            return
         self._observers.remove(self, now)
-        self._submit(response.replace(observe=None), CON, now, is_last=True)
+        entry = self._submit(response.replace(observe=None), CON, now, listener=deliveries)
+        if deliveries is not None and entry is not None:
+            deliveries.add(entry)
 
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
@@ -234,30 +251,37 @@ class Observer:
     def _must_confirm(self, now: float) -> bool:
         policy = self.observable.policy
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
-        return policy.confirmable or self._non_in_a_row >= policy.max_non or is_due
+        if policy.confirmable or self._non_in_a_row >= policy.max_non or is_due:
+            return True
+        # Its address may be forged: one message asks whether anybody there wants more.
+        return not self._observers.is_verified(self.key[0], now)
 
-    def _submit(self, response: Response, type: MessageType, now: float, *, is_last: bool = False) -> None:
+    def _submit(
+        self, response: Response, type: MessageType, now: float, *, listener: SentListener | None = None
+    ) -> SentMessageCacheEntry | None:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
-            return
+            return None
         remote = self.key[0]
         response.token, response.type, response.message_id = self.key[1], type, None
         self._held = None
-        if not is_last:
+        if self._is_active:  # Otherwise it is the last one.
             self._count(type, now)
+            listener = self
         try:
             entry = endpoint.remote_state(remote).submit(
                 response,
                 now,
-                listener=None if is_last else self,
+                listener=listener,
                 local_address=self._local_address,
                 is_solicited=True,
             )
         except LocalProtocolError as exc:
             self._fail(exc, now)
-            return
+            return None
         if self._is_active:
             self._entry = entry
+        return entry
 
     def _count(self, type: MessageType, now: float) -> None:
         if type is CON:

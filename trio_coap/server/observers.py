@@ -7,6 +7,8 @@ GET or FETCH with Observe 0, of something observable     it is in the list if th
 the same under a token that is in the list               it is in the list once, with the new request
 GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
 a Reset, or no ACK for a notification                    the same
+a Reset for the response to the registration             the same
+a registration that wants no 2.xx (:rfc:`7967`)          nothing is registered
 one registration above a limit                           it gets a response, without Observe
 =======================================================  ====================================================
 
@@ -18,18 +20,21 @@ to the next too; if 2^23 of them pass between two notifications to one client, 1
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
 import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.server.deliveries import Deliveries
+from trio_coap.server.noresponse import wants_success
 from trio_coap.server.observable import FindObservable
 from trio_coap.server.observer import Observer
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import ResponseError
 
 MAX_OBSERVERS = 10_000
 """Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
@@ -65,6 +70,7 @@ class Observers:
         answering: Answering,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
+        is_verified: Callable[[Endpoint, float], bool],
         max_observers: int = MAX_OBSERVERS,
         max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
     ) -> None:
@@ -75,9 +81,11 @@ class Observers:
           answering: computes the notifications.
           endpoint: sends them.
           nursery: for the tasks of ``async def`` handlers.
+          is_verified: says whether a remote endpoint has shown that it receives at its address.
           max_observers, max_observers_per_remote: how many there may be.
         """
         self.endpoint = endpoint
+        self.is_verified = is_verified
         # Not by isinstance: a handler around another one may forward the attribute, None if that one has none.
         self._find_observable: FindObservable | None = getattr(handler, "find_observable", None)
         self._answering = answering
@@ -114,6 +122,8 @@ class Observers:
         key = (entry.remote.endpoint, request.token)
         known = self._observers.get(key)
         found = None
+        if observe == REGISTER and not wants_success(request):
+            return None
         if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
             found = self._find_observable(request)
         if found is None or (known is not None and known.observable is not found[0]):
@@ -146,6 +156,22 @@ class Observers:
                 self.round_trips.pop(remote, None)
         observer.observable.discard(observer)
         observer.stop(now)
+
+    def reject(self, remote: Endpoint, request: Request, now: float) -> None:
+        """Take into account that *remote* does not want the response to *request*, its registration perhaps."""
+        observer = self._observers.get((remote, request.token))
+        if observer is not None and observer.request.message_id == request.message_id:
+            self.remove(observer, now)
+
+    def finish(self, error: ResponseError, deliveries: Deliveries) -> None:
+        """End all observations, each with a last notification; who is just registering gets a plain response.
+
+        Args:
+          error: what the observers are told.
+          deliveries: waits until it has arrived.
+        """
+        for observer in list(self._observers.values()):
+            observer.end(error.to_response(), deliveries)
 
     def clear(self) -> None:
         """Take all observers from the list, because the server ends; they are not told."""
