@@ -23,7 +23,6 @@ from typing import Self, final
 import trio
 
 from trio_coap.client.handle import UNDERSTOOD_OPTIONS, count_unprocessable
-from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.sent import SentMessageCacheEntry
@@ -169,7 +168,6 @@ class GroupRequest:
         if problem is not None:
             count_unprocessable(self._endpoint, response, problem, now)
             return False
-        self._count_answered(now)
         source = response.source_endpoint
         if source not in self._responders:
             self._take(response, source)
@@ -201,12 +199,6 @@ class GroupRequest:
             self.dropped += 1
             return
         self._responders.add(source)
-
-    def _count_answered(self, now: float) -> None:
-        group = self.request.destination_endpoint
-        state = self._endpoint.known_remote(group) if isinstance(group, Endpoint) else None
-        if state is not None:
-            state.count_answered(now)
 
     def _fail(self, error: Exception) -> None:
         self._error = error

@@ -240,12 +240,6 @@ class RemoteEndpointState:
         self.unanswered_messages = 0
         self.unanswered_octets = 0
 
-    def count_answered(self, now: float) -> None:
-        """Take into account that a member of this group has answered: the group is not silent."""
-        self.unanswered_messages = 0
-        self.unanswered_octets = 0
-        self.release_held(now)
-
     def count_unanswered(self, octets: int, now: float) -> None:
         """Take a sent CON or NON into account, which the peer may answer."""
         if self.unanswered_messages == 0:
