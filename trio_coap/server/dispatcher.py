@@ -35,19 +35,16 @@ from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
+from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
 from trio_coap.server.noresponse import is_unwanted
 from trio_coap.server.observer import Observer
 from trio_coap.server.observers import (
     DEREGISTER,
-    MAX_OBSERVERS,
-    MAX_OBSERVERS_PER_REMOTE,
     OBSERVABLE_METHODS,
     Observers,
 )
 from trio_coap.server.results import HandlerResult, to_response
 from trio_coap.server.running import (
-    MAX_RUNNING_HANDLERS,
-    MAX_RUNNING_HANDLERS_PER_REMOTE,
     RunningHandler,
     RunningHandlers,
 )
@@ -125,10 +122,7 @@ class Dispatcher:
         handler: Handler,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
-        max_running_handlers: int = MAX_RUNNING_HANDLERS,
-        max_running_handlers_per_remote: int = MAX_RUNNING_HANDLERS_PER_REMOTE,
-        max_observers: int = MAX_OBSERVERS,
-        max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
+        limits: ServerLimits = DEFAULT_SERVER_LIMITS,
         echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
     ) -> None:
         """Dispatch to *handler*.
@@ -137,18 +131,23 @@ class Dispatcher:
           handler: answers the requests.
           endpoint: counts what is turned away.
           nursery: for the tasks of ``async def`` handlers.
-          max_running_handlers, max_running_handlers_per_remote: how many of them may run at a time.
-          max_observers, max_observers_per_remote: how many observers there may be.
+          limits: how many handlers and observers there may be.
           echo_policy: what unverified addresses may get.
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
         self._endpoint = endpoint
         self._nursery = nursery
-        self.handlers = RunningHandlers(max_running_handlers, max_running_handlers_per_remote)
+        self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
         self.verification = Verification(echo_policy, endpoint)
         self.observers = Observers(
-            handler, self, endpoint, nursery, self.verification.is_verified, max_observers, max_observers_per_remote
+            handler,
+            self,
+            endpoint,
+            nursery,
+            self.verification.is_verified,
+            limits.max_observers,
+            limits.max_observers_per_remote,
         )
         self._deliveries = Deliveries(self._check_drained)
         self._retry_after: int | None = None

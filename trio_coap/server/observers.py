@@ -28,6 +28,7 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.deliveries import Deliveries
+from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.server.noresponse import wants_success
 from trio_coap.server.observable import FindObservable
 from trio_coap.server.observer import Observer
@@ -35,12 +36,6 @@ from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import ResponseError
-
-MAX_OBSERVERS = 10_000
-"""Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
-
-MAX_OBSERVERS_PER_REMOTE = 100
-"""Observers of one remote endpoint: so that a single one cannot use up the places of all others."""
 
 OBSERVABLE_METHODS = frozenset({Code.GET, Code.FETCH})
 
