@@ -108,3 +108,12 @@ def test_link_local_addresses_are_recognized(host: str, expected: bool) -> None:
     packed = canonical_address(host, 0).in_addr
     assert isinstance(packed, bytes)
     assert is_link_local(packed) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.255.0.9", True), ("::1", True), ("::ffff:127.0.0.1", True), ("128.0.0.1", False)]
+    + [("::2", False), ("fe80::1", False), ("::", False)],
+)
+def test_loopback_addresses_are_recognized(host: str, expected: bool) -> None:
+    assert Endpoint(host=host).is_loopback is expected

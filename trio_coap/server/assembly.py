@@ -6,6 +6,7 @@ what arrives                                           what happens
 block 0, more to come                                  a new body, in place of an unfinished one
 the block that is next                                 2.31, or the whole body if it is the last
 the block before once more, with the same octets       answered as before (2.5)
+the last block once more, after a 4.01 with Echo       the whole body again (:rfc:`9175` section 2)
 any other block                                        4.08 (2.9.2)
 a block that is not the last, and not of its size      4.00 (2.2)
 more than the resource takes, or announced by Size1    4.13 with the limit in Size1 (2.9.3)
@@ -63,6 +64,8 @@ class _Answered:
     last: bytes
     response: Response | None = None
     """None while the handler runs."""
+    body: _Body | None = None
+    """What came before the last block, while the handler runs."""
 
 
 def transfer_key(request: Request, *without: int) -> Key:
@@ -134,7 +137,8 @@ class Assembler:
         if body is None or block.start != len(body.octets):
             return self._accept_repeated(key, body, block, payload, now)
         if not block.more:
-            options = body.options.replace(block1=None, block2=request.options.block2)
+            fresh = request.options.echo or body.options.echo  # RFC 9175 section 2: either may have it.
+            options = body.options.replace(block1=None, block2=request.options.block2, echo=fresh)
             return request.replace(payload=bytes(body.octets) + payload, options=options)
         self._require_room(key, len(payload), now, new=False)
         body.octets += payload
@@ -146,10 +150,12 @@ class Assembler:
         """Take into account that the body that *request* has completed is being answered."""
         block = request.options.block1
         key = transfer_key(request)
-        if block is None or self._bodies.get(key, now) is None:
+        body = self._bodies.get(key, now)
+        if block is None or body is None:
             return
         self._bodies.discard(key)
-        self._answered.put_evicting(key, _Answered(block.start, request.payload), len(request.payload), now)
+        answered = _Answered(block.start, request.payload, body=body)
+        self._answered.put_evicting(key, answered, len(body.octets) + len(request.payload), now)
 
     def answered(self, request: Request, response: Response | None, now: float) -> None:
         """Take into account what the body that *request* has completed was answered with; None if the handler failed."""
@@ -161,9 +167,17 @@ class Assembler:
             self._answered.discard(key)
             return
         answered = self._answered.get(key, now)
-        if answered is not None and answered.last == request.payload:
-            answered.response = response
-            self._answered.grow(key, len(response.payload))
+        if answered is None or answered.last != request.payload:
+            return
+        body, answered.body = answered.body, None
+        if body is not None and response.options.echo is not None:
+            # The last block, or all of them, will come once more with the Echo option.
+            self._answered.discard(key)
+            if not self._bodies.find_excess(key[0], len(body.octets), new=True):
+                self._bodies.put(key, body, len(body.octets), now)
+            return
+        answered.response = response
+        self._answered.grow(key, len(response.payload) - (0 if body is None else len(body.octets)))
 
     def _start(self, key: Key, request: Request, now: float) -> _Body:
         self._bodies.expire(now)

@@ -1,6 +1,6 @@
 """Messages on their way that somebody waits for: responses of their own, and the last ones to observers.
 
-Rule: who is silent to one message is not waited for with the next: those that have not been sent yet are given up.
+Rule: who is silent to one message is not waited for with the next: those that were to be sent after it are given up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import final
 
 from trio_coap.messaging.errors import DeliveryError, ResetReceived
 from trio_coap.messaging.sent import SentMessageCacheEntry
+from trio_coap.wire.codes import CON
 
 
 @final
@@ -32,8 +33,8 @@ class Deliveries:
         return len(self._entries)
 
     def add(self, entry: SentMessageCacheEntry) -> None:
-        """Wait for the message of *entry*, whose listener this is, unless it has failed already."""
-        if entry.listener is self:
+        """Wait for the message of *entry*, whose listener this is, unless it has failed already, or is no CON."""
+        if entry.listener is self and entry.message.type is CON:
             self._entries[entry] = None
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
@@ -53,8 +54,9 @@ class Deliveries:
 
     def _give_up(self, failed: SentMessageCacheEntry, now: float) -> None:
         remote = failed.destination_endpoint
-        for entry in [entry for entry in self._entries if entry.destination_endpoint is remote]:
-            if not entry.transmissions:
+        # From the end: one that waits takes the place of one that is given up before it, and would be sent.
+        for entry in [entry for entry in reversed(self._entries) if entry.destination_endpoint is remote]:
+            if entry is not failed and entry.attempts <= 1:
                 del self._entries[entry]
                 entry.complete(now)
 

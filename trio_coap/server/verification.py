@@ -37,6 +37,9 @@ MAX_KEPT = 256
 """Kept responses: 16 MiB if each fills a datagram, beside those of handlers that run already.  Above it nobody loses more
 than a round trip."""
 
+OBSERVE = 1 + 3
+"""Octets of an Observe option, which a response may get later."""
+
 HEADER = 4 + 1
 """Octets of a message's header, and of the marker before its payload."""
 
@@ -155,7 +158,7 @@ class Verification:
         if size <= budget or self.is_verified(remote, now):
             return response
         payload = len(response.payload)
-        around = size - payload if request.options.observe is not None else len(response.options.encode())
+        around = len(response.options.encode()) + (0 if request.options.observe is None else OBSERVE)
         if around + payload <= budget:
             return response
         if not response.code.is_success and response.options.content_format is None:
