@@ -6,7 +6,7 @@ what is asked for                                      what is answered
 no query                                               links to all resources that are listed
 filters                                                the links that meet all of them (4.1), perhaps none
 a query that is no filter                              4.00
-filters that nothing meets, asked of a group           4.04, which a group's members need not send (4.1)
+filters that nothing meets, asked of a group           4.04, which need not be sent (:rfc:`7252` section 8.2)
 =====================================================  ===============================================
 
 Rule 1: links are made when they are asked for, so that they say how things are.  Rule 2: a template with parameters
