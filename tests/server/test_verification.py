@@ -18,6 +18,7 @@ from trio_coap import (
     Code,
     EchoPolicy,
     Endpoint,
+    Handler,
     Message,
     NotFound,
     Request,
