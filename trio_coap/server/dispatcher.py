@@ -86,6 +86,8 @@ Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer 
 must say that it processes them; see :class:`UnderstandingHandler`."""
 
 _HOP_LIMIT = 16
+_ECHO = 252
+_NO_RESPONSE = 258
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -182,10 +184,11 @@ class Dispatcher:
             if problem is not None:
                 raise BadOption(str(problem))
             _check(request)
-            kept = self.verification.take_kept(request, entry.remote.endpoint, now)
-            if kept is not None:
-                self._respond(kept, request, entry, None)
-                return
+            if request.options.raw(_ECHO):
+                kept = self.verification.take_kept(request, entry.remote.endpoint, now)
+                if kept is not None:
+                    self._respond(kept, request, entry, None)
+                    return
             if self._retry_after is not None:
                 raise _ending(self._retry_after)
             self.verification.require_budget(request, entry, now)
@@ -326,7 +329,7 @@ class Dispatcher:
         if self._endpoint.is_closed:
             return
         now = self._endpoint.clock()
-        unwanted = request.options.no_response
+        unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
         response, size = _check_response(response, request)
         if not unwanted or not is_unwanted(response.code, unwanted):
             response = self.verification.check(response, size, request, entry, now)

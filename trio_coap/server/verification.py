@@ -131,6 +131,7 @@ class Verification:
         if self._factor is None:
             return
         state = entry.remote
+        # The hot path: no look-up of the address as long as it has got little.
         has_budget = state.tx_octets + HEADER + len(request.token) <= self._factor * state.rx_octets
         if has_budget and (request.code in _SAFE or not len(self._kept)):
             return
