@@ -47,9 +47,17 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
 from trio_coap.wire.definitions import OptionDefinition, OptionFormat, register_option
-from trio_coap.wire.errors import CoapError, LocalProtocolError, MessageFormatError, RemoteProtocolError
+from trio_coap.wire.errors import (
+    CoapError,
+    LocalProtocolError,
+    MessageFormatError,
+    MissingExtra,
+    PayloadFormatError,
+    RemoteProtocolError,
+)
 from trio_coap.wire.message import Message, Request, Response
 from trio_coap.wire.options import OptionProblem, Options
+from trio_coap.wire.problems import ProblemDetails, TaggedText
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadOption,
@@ -115,6 +123,7 @@ __all__ = [
     "MessageFormatError",
     "MessageType",
     "MethodNotAllowed",
+    "MissingExtra",
     "NetworkError",
     "NotAcceptable",
     "NotFound",
@@ -127,8 +136,10 @@ __all__ = [
     "OptionFormat",
     "OptionProblem",
     "Options",
+    "PayloadFormatError",
     "PendingLimitReached",
     "PreconditionFailed",
+    "ProblemDetails",
     "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
@@ -149,6 +160,7 @@ __all__ = [
     "SocketEndpoint",
     "StreamedBody",
     "StreamedResponse",
+    "TaggedText",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
