@@ -1,0 +1,401 @@
+"""A cache of responses (:rfc:`7252` section 5.6).
+
+================================================  ====================================================================
+what happens                                      what becomes of stored responses
+================================================  ====================================================================
+2.05, 4.xx or 5.xx to a GET or a FETCH            it is fresh for Max-Age seconds, and answers such requests (5.6.1)
+the newest one is not fresh any more              its ETag, and those of older ones, go with the next request (5.6.2)
+2.03 to that                                      the one it names is fresh again, with the options of the 2.03 (5.9.1.3)
+anything else to that                             it is stored instead, or what there is does not count as fresh
+another method, answered with all but 4.xx        what is stored of the resource is not fresh any more (5.9.1)
+another method that ends without an answer        likewise: it may have arrived
+a notification with a whole state                 it is stored like a response
+a 4.08, a response with Echo                      nothing: they are about this request, not about the resource
+================================================  ====================================================================
+
+Rule 1: what is asked for later is newer, whatever arrives first; what was under way when the resource changed is not
+stored.  Rule 2: storing is synchronous, and a request that is cancelled stores nothing.  Rule 3: bounded in responses and
+in octets; the resource that was not asked for the longest gives way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, final
+
+import attrs
+import trio
+
+from trio_coap.client.arguments import TransferArguments, split_transfer_arguments
+from trio_coap.client.cachekeys import CacheKey, Question, Resource, find_question, find_resource
+from trio_coap.client.transfer import MAX_BODY
+from trio_coap.messaging.sent import DEFAULT_MAX_AGE
+from trio_coap.wire.codes import Code
+from trio_coap.wire.definitions import is_unsafe
+from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.message import Response
+from trio_coap.wire.options import Options
+
+MAX_RESPONSES = 512
+"""Responses that are kept: a building's worth of resources, in less than a megabyte if they fit into datagrams."""
+
+MAX_OCTETS = 4 * 1024 * 1024
+"""Octets of bodies and options that are kept, which may be long by block-wise transfer; a quarter of what one response may
+have by default."""
+
+MAX_VERSIONS = 4
+"""Responses with different ETags that are kept for one request: each costs up to nine octets in the next request."""
+
+SAFE_METHODS = frozenset({Code.GET, Code.FETCH})
+"""The methods that change nothing, and whose responses are stored."""
+
+_NEVER = float("-inf")
+_MAX_AGE, _ECHO = 14, 252
+_OF_ONE_TRANSFER = (6, 23, 27, _ECHO)
+"""Options that are about how a response came: Observe, Block2, Block1 and Echo."""
+
+
+class Send(Protocol):
+    """Sends a request over the network; :class:`trio_coap.Client` does."""
+
+    async def __call__(self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments) -> Response:
+        """Return the response."""
+
+
+@attrs.frozen
+class CacheStatistics:
+    """A snapshot of what a cache holds, and of what it was good for."""
+
+    hits: int
+    """Requests that were answered from the cache; nothing was sent."""
+
+    validations: int
+    """Requests for which the server found a stored response valid; no body was sent."""
+
+    misses: int
+    """Requests that took a response with its body, or ended without one."""
+
+    responses: int
+    """Responses that are stored."""
+
+    octets: int
+    """Octets that they take."""
+
+    turned_away: Mapping[str, int]
+    """Responses that were forgotten or not stored because of a limit, by the limit's name."""
+
+
+@attrs.define(eq=False)
+class _Stored:
+    """A response that is kept."""
+
+    response: Response
+    etag: bytes | None
+    fresh_until: float
+    octets: int
+
+
+@attrs.define(eq=False)
+class _Asking:
+    """A request under way."""
+
+    key: CacheKey
+    number: int
+    """Those that are asked later have higher ones."""
+    by_etag: dict[bytes, _Stored]
+    """What the server may find valid."""
+    is_outdated: bool = False
+    """Whether the resource has changed since it was sent, or something newer has come."""
+
+
+@final
+class ResponseCache:
+    """Keeps responses, and answers requests from them while they are fresh; see :mod:`trio_coap.client.cache`.
+
+    A client that is given one asks it before the network in ``get``, ``fetch`` and ``exchange``.  Requests with *block1*,
+    *block2* or *observe*, handles and streams are not answered from it; with *etag* of the caller's own they are not
+    either, but what comes is stored.  The response from the cache is a copy, whose Max-Age tells how long it is still
+    fresh; ``statistics()`` tells how many there were.
+
+    Example::
+
+        async with open_client(cache=ResponseCache()) as client:
+            await client.get("coap://[::1]/time")
+            await client.get("coap://[::1]/time")
+            print(client.cache.statistics().hits)
+
+    A cache is for the clients of one application: whoever asks gets what others have asked for.
+    """
+
+    def __init__(self, *, max_responses: int = MAX_RESPONSES, max_octets: int = MAX_OCTETS) -> None:
+        """Make an empty cache.
+
+        Args:
+          max_responses: how many responses to keep.
+          max_octets: how many octets they may have in all: bodies, options and the payloads of the requests.
+
+        Raises:
+          LocalProtocolError: if one of them is negative.
+        """
+        if max_responses < 0 or max_octets < 0:
+            raise LocalProtocolError(f"a cache has no room for {max_responses} responses in {max_octets} octets")
+        self._max_responses = max_responses
+        self._max_octets = max_octets
+        # For each key the newest first, then older ones that the server may find valid.  The key used last is the last.
+        self._stored: OrderedDict[CacheKey, list[_Stored]] = OrderedDict()
+        self._asking: set[_Asking] = set()
+        self._asked = 0
+        self._responses = 0
+        self._octets = 0
+        self._counts: Counter[str] = Counter()
+        self._turned_away: Counter[str] = Counter()
+
+    def statistics(self) -> CacheStatistics:
+        """Return what is stored, and what was counted."""
+        counts = self._counts
+        return CacheStatistics(
+            hits=counts["hits"],
+            validations=counts["validations"],
+            misses=counts["misses"],
+            responses=self._responses,
+            octets=self._octets,
+            turned_away=dict(self._turned_away),
+        )
+
+    def invalidate(self, uri: str) -> None:
+        """Let nothing that is stored of a resource count as fresh, whatever the query; it may still be validated.
+
+        Args:
+          uri: absolute.
+
+        Raises:
+          UriError: if it is not a URI of CoAP.
+        """
+        self._invalidate(find_resource(uri))
+
+    def clear(self) -> None:
+        """Forget all responses; those under way are not stored either."""
+        for asking in self._asking:
+            asking.is_outdated = True
+        self._stored.clear()
+        self._responses = self._octets = 0
+
+    # For the client.
+
+    async def exchange(
+        self,
+        send: Send,
+        base_uri: str | None,
+        code: Code,
+        uri: str,
+        payload: bytes | str,
+        arguments: TransferArguments,
+    ) -> Response:
+        """Answer a request from what is stored, or by *send*; see :meth:`Client.exchange`.
+
+        Args:
+          send: asks the server.
+          base_uri: what *uri* may be relative to.
+          code, uri, payload, arguments: the request.
+        """
+        _, max_body, progress, rest = split_transfer_arguments(arguments)
+        question = find_question(code, uri, payload, rest, base_uri)
+        if code not in SAFE_METHODS:
+            return await self.change(question.key.resource, lambda: send(code, uri, payload, arguments))
+        if not question.has_key:
+            return await send(code, uri, payload, arguments)
+        if not question.has_etag:
+            hit = self._find_fresh(question.key, max_body, trio.current_time())
+            if hit is not None:
+                progress.received = progress.to_receive = len(hit.payload)
+                await trio.lowlevel.checkpoint()
+                return hit
+
+        async def ask(etags: list[bytes]) -> Response:
+            asked = arguments.copy()
+            if etags:
+                asked["etag"] = etags
+            return await send(code, uri, payload, asked)
+
+        response = await self._ask(question, max_body, ask)
+        if response.code is Code.CONTENT:
+            progress.received = progress.to_receive = len(response.payload)
+        return response
+
+    async def change(self, resource: Resource, send: Callable[[], Awaitable[Response]]) -> Response:
+        """Return the response to a request that changes *resource*, and take note of what it changes.
+
+        Args:
+          resource: what the request is for.
+          send: sends it.
+        """
+        try:
+            response = await send()
+        except BaseException:
+            self._invalidate(resource)
+            raise
+        if response.code.class_ != 4:
+            self._invalidate(resource)
+        options = response.options
+        if response.code is Code.CREATED and (options.location_path or options.location_query):
+            self._invalidate(resource.at(options.location_path))
+        return response
+
+    def notification_received(self, key: CacheKey, response: Response) -> None:
+        """Store a state of an observed resource, if it is whole.
+
+        Args:
+          key: of the registration.
+          response: the notification, or the response to the registration.
+        """
+        block = response.options.block2
+        if block is not None and (block.number or block.more):
+            return
+        # It is newer than all that was asked before it came.
+        asking = self._begin(key)
+        self._take(asking, response, trio.current_time())
+        self._asking.discard(asking)
+
+    async def _ask(
+        self, question: Question, max_body: int, ask: Callable[[list[bytes]], Awaitable[Response]]
+    ) -> Response:
+        asking = self._begin(question.key, max_body)
+        etags = [] if question.has_etag else list(asking.by_etag)
+        is_validated = False
+        try:
+            response = await ask(etags)
+            taken = self._take(asking, response, trio.current_time())
+            if taken is None and etags:
+                # A 2.03 that names nothing of ours is of no use to who asked for a representation.
+                asking.by_etag.clear()
+                response = await ask([])
+                taken = self._take(asking, response, trio.current_time())
+            is_validated = taken is not None and response.code is Code.VALID
+        finally:
+            self._asking.discard(asking)
+            self._counts["validations" if is_validated else "misses"] += 1
+        return response if taken is None or question.has_etag else taken
+
+    def _begin(self, key: CacheKey, max_body: int = MAX_BODY) -> _Asking:
+        self._asked += 1
+        fitting = [one for one in self._stored.get(key, ()) if len(one.response.payload) <= max_body]
+        asking = _Asking(key, self._asked, {one.etag: one for one in fitting if one.etag is not None})
+        self._asking.add(asking)
+        return asking
+
+    def _take(self, asking: _Asking, response: Response, now: float) -> Response | None:
+        """Store *response*, and return what it stands for; None for a 2.03 that names nothing of ours."""
+        if response.code is Code.VALID:
+            valid = _find_valid(asking, response.options.etag)
+            if valid is None:
+                return None
+            response = _update(valid.response, response)
+        if not asking.is_outdated:
+            for other in self._asking:
+                if other.key == asking.key and other.number < asking.number:
+                    other.is_outdated = True
+            self._store(asking.key, response, now)
+        return response
+
+    def _find_fresh(self, key: CacheKey, max_body: int, now: float) -> Response | None:
+        stored = self._stored.get(key)
+        # What is too large for the caller is asked for again: the client has the error for it.
+        if not stored or now > stored[0].fresh_until or len(stored[0].response.payload) > max_body:
+            return None
+        self._stored.move_to_end(key)
+        self._counts["hits"] += 1
+        return stored[0].response.replace(max_age=int(stored[0].fresh_until - now))
+
+    def _store(self, key: CacheKey, response: Response, now: float) -> None:
+        max_age = response.options.max_age
+        max_age = DEFAULT_MAX_AGE if max_age is None else max_age
+        etag = response.options.etag if response.code is Code.CONTENT else None
+        stored = _Stored(_as_stored(response), etag, now + max_age if max_age else _NEVER, key.octets)
+        stored.octets += len(response.payload) + sum([len(value) for _, value in stored.response.options])
+        is_of_use = _is_cacheable(response) and (max_age > 0 or etag is not None)
+        is_stored = is_of_use and self._has_room(stored)
+        # "The new response invalidates the old response" (section 5.6.1), stored or not.
+        self._outdate(key, etag, MAX_VERSIONS - is_stored)
+        if not is_stored:
+            return
+        self._stored.setdefault(key, []).insert(0, stored)
+        self._stored.move_to_end(key)
+        self._responses += 1
+        self._octets += stored.octets
+        while self._responses > self._max_responses or self._octets > self._max_octets:
+            self._turned_away["max_responses" if self._responses > self._max_responses else "max_octets"] += 1
+            self._forget_one(next(iter(self._stored)))
+
+    def _has_room(self, stored: _Stored) -> bool:
+        if self._max_responses and stored.octets <= self._max_octets:
+            return True
+        self._turned_away["max_octets" if self._max_responses else "max_responses"] += 1
+        return False
+
+    def _outdate(self, key: CacheKey, replaced: bytes | None, count: int) -> None:
+        """Let nothing that is stored under *key* count as fresh.
+
+        Args:
+          key: of the responses.
+          replaced: the ETag of one that is forgotten.
+          count: of those that the server may still find valid, how many to keep.
+        """
+        kept: list[_Stored] = []
+        for one in self._stored.get(key, ()):
+            one.fresh_until = _NEVER
+            if one.etag is not None and one.etag != replaced and len(kept) < count:
+                kept.append(one)
+            else:
+                self._responses -= 1
+                self._octets -= one.octets
+        if kept:
+            self._stored[key] = kept
+        else:
+            self._stored.pop(key, None)
+
+    def _forget_one(self, key: CacheKey) -> None:
+        """Forget the oldest response that is stored under *key*."""
+        stored = self._stored[key]
+        self._octets -= stored.pop().octets
+        self._responses -= 1
+        if not stored:
+            del self._stored[key]
+
+    def _invalidate(self, resource: Resource) -> None:
+        for asking in self._asking:
+            asking.is_outdated = asking.is_outdated or asking.key.resource == resource
+        for key in [key for key in self._stored if key.resource == resource]:
+            self._outdate(key, None, MAX_VERSIONS)
+
+
+def _is_cacheable(response: Response) -> bool:
+    code = response.code
+    if code is Code.CONTENT:
+        return True
+    # Sections 5.9.2 and 5.9.3.  What is not recognized among the successes must not be cached (section 5.6).
+    return code.class_ in (4, 5) and code is not Code.REQUEST_ENTITY_INCOMPLETE and _ECHO not in response.options
+
+
+def _find_valid(asking: _Asking, etag: bytes | None) -> _Stored | None:
+    if etag is None and len(asking.by_etag) == 1:
+        # The option is mandatory in a 2.03, but with one question there is one answer.
+        return next(iter(asking.by_etag.values()))
+    return None if etag is None else asking.by_etag.get(etag)
+
+
+def _update(stored: Response, valid: Response) -> Response:
+    """Return *stored* with what the 2.03 *valid* says about it (section 5.9.1.3)."""
+    said = {number for number, _ in valid.options if not is_unsafe(number)} | {_MAX_AGE}
+    new = Options([item for item in valid.options if item[0] in said])
+    response = valid.replace(payload=stored.payload, options=stored.options.without(*said) + new)
+    response.code = stored.code
+    return response
+
+
+def _as_stored(response: Response) -> Response:
+    """Return a copy that nobody else changes, and that is no message."""
+    copy = response.replace(options=response.options.without(*_OF_ONE_TRANSFER))
+    copy.message_id = None
+    copy.token = b""
+    return copy
