@@ -14,23 +14,24 @@ a 4.08, a response with Echo                      nothing: they are about this r
 ================================================  ====================================================================
 
 Rule 1: what is asked for later is newer, whatever arrives first; what was under way when the resource changed is not
-stored.  Rule 2: storing is synchronous, and a request that is cancelled stores nothing.  Rule 3: bounded in responses and
-in octets; the resource that was not asked for the longest gives way.
+stored.  Rule 2: storing is synchronous, and a request that is cancelled stores nothing.  Rule 3: here it is known what was
+asked and what that means; what is kept, and for how long, :mod:`trio_coap.client.responses` knows.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, final
+from functools import partial
+from typing import Protocol, TypeVar, final
 
 import attrs
 import trio
 
-from trio_coap.client.arguments import TransferArguments, split_transfer_arguments
+from trio_coap.client.arguments import RequestArguments, TransferArguments, split_transfer_arguments
 from trio_coap.client.cachekeys import CacheKey, Question, Resource, find_question, find_resource
+from trio_coap.client.responses import StoredResponses
 from trio_coap.client.transfer import MAX_BODY
-from trio_coap.messaging.sent import DEFAULT_MAX_AGE
 from trio_coap.wire.codes import Code
 from trio_coap.wire.definitions import is_unsafe
 from trio_coap.wire.errors import LocalProtocolError
@@ -44,16 +45,12 @@ MAX_OCTETS = 4 * 1024 * 1024
 """Octets of bodies and options that are kept, which may be long by block-wise transfer; a quarter of what one response may
 have by default."""
 
-MAX_VERSIONS = 4
-"""Responses with different ETags that are kept for one request: each costs up to nine octets in the next request."""
-
 SAFE_METHODS = frozenset({Code.GET, Code.FETCH})
 """The methods that change nothing, and whose responses are stored."""
 
-_NEVER = float("-inf")
-_MAX_AGE, _ECHO = 14, 252
-_OF_ONE_TRANSFER = (6, 23, 27, _ECHO)
-"""Options that are about how a response came: Observe, Block2, Block1 and Echo."""
+_MAX_AGE = 14
+
+AnyResponse = TypeVar("AnyResponse", bound=Response | None)
 
 
 class Send(Protocol):
@@ -87,23 +84,13 @@ class CacheStatistics:
 
 
 @attrs.define(eq=False)
-class _Stored:
-    """A response that is kept."""
-
-    response: Response
-    etag: bytes | None
-    fresh_until: float
-    octets: int
-
-
-@attrs.define(eq=False)
 class _Asking:
     """A request under way."""
 
     key: CacheKey
     number: int
     """Those that are asked later have higher ones."""
-    by_etag: dict[bytes, _Stored]
+    by_etag: dict[bytes, Response]
     """What the server may find valid."""
     is_outdated: bool = False
     """Whether the resource has changed since it was sent, or something newer has come."""
@@ -140,16 +127,10 @@ class ResponseCache:
         """
         if max_responses < 0 or max_octets < 0:
             raise LocalProtocolError(f"a cache has no room for {max_responses} responses in {max_octets} octets")
-        self._max_responses = max_responses
-        self._max_octets = max_octets
-        # For each key the newest first, then older ones that the server may find valid.  The key used last is the last.
-        self._stored: OrderedDict[CacheKey, list[_Stored]] = OrderedDict()
+        self._stored = StoredResponses(max_responses, max_octets)
         self._asking: set[_Asking] = set()
         self._asked = 0
-        self._responses = 0
-        self._octets = 0
         self._counts: Counter[str] = Counter()
-        self._turned_away: Counter[str] = Counter()
 
     def statistics(self) -> CacheStatistics:
         """Return what is stored, and what was counted."""
@@ -158,9 +139,9 @@ class ResponseCache:
             hits=counts["hits"],
             validations=counts["validations"],
             misses=counts["misses"],
-            responses=self._responses,
-            octets=self._octets,
-            turned_away=dict(self._turned_away),
+            responses=self._stored.count,
+            octets=self._stored.octets,
+            turned_away=dict(self._stored.turned_away),
         )
 
     def invalidate(self, uri: str) -> None:
@@ -179,7 +160,6 @@ class ResponseCache:
         for asking in self._asking:
             asking.is_outdated = True
         self._stored.clear()
-        self._responses = self._octets = 0
 
     # For the client.
 
@@ -200,13 +180,13 @@ class ResponseCache:
           code, uri, payload, arguments: the request.
         """
         _, max_body, progress, rest = split_transfer_arguments(arguments)
-        question = find_question(code, uri, payload, rest, base_uri)
         if code not in SAFE_METHODS:
-            return await self.change(question.key.resource, lambda: send(code, uri, payload, arguments))
+            return await self.watch(lambda: send(code, uri, payload, arguments), base_uri, code, uri, rest)
+        question = find_question(code, uri, payload, rest, base_uri)
         if not question.has_key:
             return await send(code, uri, payload, arguments)
         if not question.has_etag:
-            hit = self._find_fresh(question.key, max_body, trio.current_time())
+            hit = self._find_fresh(question.key, max_body)
             if hit is not None:
                 progress.received = progress.to_receive = len(hit.payload)
                 await trio.lowlevel.checkpoint()
@@ -223,38 +203,59 @@ class ResponseCache:
             progress.received = progress.to_receive = len(response.payload)
         return response
 
-    async def change(self, resource: Resource, send: Callable[[], Awaitable[Response]]) -> Response:
-        """Return the response to a request that changes *resource*, and take note of what it changes.
+    async def watch(
+        self,
+        send: Callable[[], Awaitable[AnyResponse]],
+        base_uri: str | None,
+        code: Code,
+        uri: str,
+        arguments: RequestArguments,
+    ) -> AnyResponse:
+        """Return what *send* returns, and take note of what the request changes.
 
         Args:
-          resource: what the request is for.
-          send: sends it.
+          send: sends the request; returns the response, or None if it does not wait for one.
+          base_uri: what *uri* may be relative to.
+          code, uri, arguments: the request.
         """
+        if code in SAFE_METHODS:
+            return await send()
+        resource = find_question(code, uri, b"", arguments, base_uri).key.resource
         try:
             response = await send()
         except BaseException:
             self._invalidate(resource)
             raise
-        if response.code.class_ != 4:
+        if response is None or response.code.class_ != 4:
             self._invalidate(resource)
-        options = response.options
-        if response.code is Code.CREATED and (options.location_path or options.location_query):
-            self._invalidate(resource.at(options.location_path))
+        if response is not None and response.code is Code.CREATED:
+            options = response.options
+            if options.location_path or options.location_query:
+                self._invalidate(resource.at(options.location_path))
         return response
 
-    def notification_received(self, key: CacheKey, response: Response) -> None:
-        """Store a state of an observed resource, if it is whole.
+    def listener(
+        self, base_uri: str | None, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
+    ) -> Callable[[Response], None] | None:
+        """Return what is to be told the states of an observed resource as they arrive, or None if it can do nothing.
 
         Args:
-          key: of the registration.
-          response: the notification, or the response to the registration.
+          base_uri: what *uri* may be relative to.
+          code, uri, payload, arguments: the registration.
         """
-        block = response.options.block2
-        if block is not None and (block.number or block.more):
-            return
+        question = find_question(code, uri, payload, arguments, base_uri)
+        return partial(self._take_state, question.key) if question.has_key else None
+
+    def _take_state(self, key: CacheKey, response: Response) -> None:
         # It is newer than all that was asked before it came.
         asking = self._begin(key)
-        self._take(asking, response, trio.current_time())
+        block = response.options.block2
+        if block is None or not (block.number or block.more):
+            self._take(asking, response, trio.current_time())
+        else:
+            # A part of a new state, which is to be asked for.
+            self._supersede(asking)
+            self._stored.outdate(key)
         self._asking.discard(asking)
 
     async def _ask(
@@ -279,8 +280,8 @@ class ResponseCache:
 
     def _begin(self, key: CacheKey, max_body: int = MAX_BODY) -> _Asking:
         self._asked += 1
-        fitting = [one for one in self._stored.get(key, ()) if len(one.response.payload) <= max_body]
-        asking = _Asking(key, self._asked, {one.etag: one for one in fitting if one.etag is not None})
+        versions = [one for one in self._stored.versions(key) if len(one.response.payload) <= max_body]
+        asking = _Asking(key, self._asked, {one.etag: one.response for one in versions if one.etag is not None})
         self._asking.add(asking)
         return asking
 
@@ -290,94 +291,32 @@ class ResponseCache:
             valid = _find_valid(asking, response.options.etag)
             if valid is None:
                 return None
-            response = _update(valid.response, response)
+            response = _update(valid, response)
         if not asking.is_outdated:
-            for other in self._asking:
-                if other.key == asking.key and other.number < asking.number:
-                    other.is_outdated = True
-            self._store(asking.key, response, now)
+            self._supersede(asking)
+            self._stored.store(asking.key, response, now)
         return response
 
-    def _find_fresh(self, key: CacheKey, max_body: int, now: float) -> Response | None:
-        stored = self._stored.get(key)
+    def _supersede(self, asking: _Asking) -> None:
+        for other in self._asking:
+            if other.key == asking.key and other.number < asking.number:
+                other.is_outdated = True
+
+    def _find_fresh(self, key: CacheKey, max_body: int) -> Response | None:
+        hit = self._stored.find_fresh(key, trio.current_time())
         # What is too large for the caller is asked for again: the client has the error for it.
-        if not stored or now > stored[0].fresh_until or len(stored[0].response.payload) > max_body:
+        if hit is None or len(hit.payload) > max_body:
             return None
-        self._stored.move_to_end(key)
         self._counts["hits"] += 1
-        return stored[0].response.replace(max_age=int(stored[0].fresh_until - now))
-
-    def _store(self, key: CacheKey, response: Response, now: float) -> None:
-        max_age = response.options.max_age
-        max_age = DEFAULT_MAX_AGE if max_age is None else max_age
-        etag = response.options.etag if response.code is Code.CONTENT else None
-        stored = _Stored(_as_stored(response), etag, now + max_age if max_age else _NEVER, key.octets)
-        stored.octets += len(response.payload) + sum([len(value) for _, value in stored.response.options])
-        is_of_use = _is_cacheable(response) and (max_age > 0 or etag is not None)
-        is_stored = is_of_use and self._has_room(stored)
-        # "The new response invalidates the old response" (section 5.6.1), stored or not.
-        self._outdate(key, etag, MAX_VERSIONS - is_stored)
-        if not is_stored:
-            return
-        self._stored.setdefault(key, []).insert(0, stored)
-        self._stored.move_to_end(key)
-        self._responses += 1
-        self._octets += stored.octets
-        while self._responses > self._max_responses or self._octets > self._max_octets:
-            self._turned_away["max_responses" if self._responses > self._max_responses else "max_octets"] += 1
-            self._forget_one(next(iter(self._stored)))
-
-    def _has_room(self, stored: _Stored) -> bool:
-        if self._max_responses and stored.octets <= self._max_octets:
-            return True
-        self._turned_away["max_octets" if self._max_responses else "max_responses"] += 1
-        return False
-
-    def _outdate(self, key: CacheKey, replaced: bytes | None, count: int) -> None:
-        """Let nothing that is stored under *key* count as fresh.
-
-        Args:
-          key: of the responses.
-          replaced: the ETag of one that is forgotten.
-          count: of those that the server may still find valid, how many to keep.
-        """
-        kept: list[_Stored] = []
-        for one in self._stored.get(key, ()):
-            one.fresh_until = _NEVER
-            if one.etag is not None and one.etag != replaced and len(kept) < count:
-                kept.append(one)
-            else:
-                self._responses -= 1
-                self._octets -= one.octets
-        if kept:
-            self._stored[key] = kept
-        else:
-            self._stored.pop(key, None)
-
-    def _forget_one(self, key: CacheKey) -> None:
-        """Forget the oldest response that is stored under *key*."""
-        stored = self._stored[key]
-        self._octets -= stored.pop().octets
-        self._responses -= 1
-        if not stored:
-            del self._stored[key]
+        return hit
 
     def _invalidate(self, resource: Resource) -> None:
         for asking in self._asking:
             asking.is_outdated = asking.is_outdated or asking.key.resource == resource
-        for key in [key for key in self._stored if key.resource == resource]:
-            self._outdate(key, None, MAX_VERSIONS)
+        self._stored.outdate_all(resource)
 
 
-def _is_cacheable(response: Response) -> bool:
-    code = response.code
-    if code is Code.CONTENT:
-        return True
-    # Sections 5.9.2 and 5.9.3.  What is not recognized among the successes must not be cached (section 5.6).
-    return code.class_ in (4, 5) and code is not Code.REQUEST_ENTITY_INCOMPLETE and _ECHO not in response.options
-
-
-def _find_valid(asking: _Asking, etag: bytes | None) -> _Stored | None:
+def _find_valid(asking: _Asking, etag: bytes | None) -> Response | None:
     if etag is None and len(asking.by_etag) == 1:
         # The option is mandatory in a 2.03, but with one question there is one answer.
         return next(iter(asking.by_etag.values()))
@@ -387,15 +326,9 @@ def _find_valid(asking: _Asking, etag: bytes | None) -> _Stored | None:
 def _update(stored: Response, valid: Response) -> Response:
     """Return *stored* with what the 2.03 *valid* says about it (section 5.9.1.3)."""
     said = {number for number, _ in valid.options if not is_unsafe(number)} | {_MAX_AGE}
-    new = Options([item for item in valid.options if item[0] in said])
-    response = valid.replace(payload=stored.payload, options=stored.options.without(*said) + new)
+    kept = tuple([item for item in stored.options if item[0] not in said])
+    new = tuple([item for item in valid.options if item[0] in said])
+    # As they came: what is malformed among them counts as absent, here as there.
+    response = valid.replace(payload=stored.payload, options=Options.from_wire(kept) + Options.from_wire(new))
     response.code = stored.code
     return response
-
-
-def _as_stored(response: Response) -> Response:
-    """Return a copy that nobody else changes, and that is no message."""
-    copy = response.replace(options=response.options.without(*_OF_ONE_TRANSFER))
-    copy.message_id = None
-    copy.token = b""
-    return copy

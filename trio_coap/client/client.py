@@ -13,8 +13,7 @@ from trio_coap.client.arguments import (
     split_transfer_arguments,
 )
 from trio_coap.client.blockwise import Download, Upload
-from trio_coap.client.cache import SAFE_METHODS, ResponseCache
-from trio_coap.client.cachekeys import find_question
+from trio_coap.client.cache import ResponseCache
 from trio_coap.client.handle import FindTargets, RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
@@ -186,7 +185,8 @@ class Client:
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
         template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
         template.options = template.options.replace(observe=REGISTER)
-        return Observation(self._endpoint, find_targets, parameters)
+        received = self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, arguments)
+        return Observation(self._endpoint, find_targets, parameters, received=received)
 
     @asynccontextmanager
     async def stream(
@@ -220,7 +220,10 @@ class Client:
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
-        first = await self._run_upload(upload, code, uri, rest)
+        if self.cache is None:
+            first = await upload.run()
+        else:
+            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
         yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
 
     async def ping(
@@ -244,12 +247,6 @@ class Client:
             with suppress(DeliveryError):
                 return await send_ping(self._endpoint, endpoint, parameters)
         return await send_ping(self._endpoint, last, parameters)
-
-    async def _run_upload(self, upload: Upload, code: Code, uri: str, arguments: RequestArguments) -> Response:
-        if self.cache is None or code in SAFE_METHODS:
-            return await upload.run()
-        resource = find_question(code, uri, b"", arguments, self._finder.base_uri).key.resource
-        return await self.cache.change(resource, upload.run)
 
     def _converse(
         self, code: Code, uri: str, body: BodySource, arguments: RequestArguments
