@@ -340,6 +340,17 @@ async def test_a_2_03_without_an_etag_means_the_only_one_that_was_named(autojump
         assert house.asked == 2
 
 
+async def test_a_2_03_without_an_etag_to_the_callers_own_says_nothing_of_ours(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        house.says(b"1", etag=b"1", max_age=5)
+        await house.get()
+        await trio.sleep(6)
+        house.answer = lambda request: Response(Code.VALID)
+        await house.client.get("/r", etag=b"0")
+        house.says(b"2", etag=b"2")
+        assert await house.get() == b"2"
+
+
 async def test_a_2_03_to_who_named_nothing_is_returned_as_it_is(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         house.answer = lambda request: Response(Code.VALID, etag=b"x")

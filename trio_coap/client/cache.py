@@ -92,6 +92,8 @@ class _Asking:
     """Those that are asked later have higher ones."""
     by_etag: dict[bytes, Response]
     """What the server may find valid."""
+    has_named_them: bool = False
+    """Whether the request says so; a caller's own ETags are something else."""
     is_outdated: bool = False
     """Whether the resource has changed since it was sent, or something newer has come."""
 
@@ -263,6 +265,7 @@ class ResponseCache:
     ) -> Response:
         asking = self._begin(question.key, max_body)
         etags = [] if question.has_etag else list(asking.by_etag)
+        asking.has_named_them = bool(etags)
         is_validated = False
         try:
             response = await ask(etags)
@@ -270,6 +273,7 @@ class ResponseCache:
             if taken is None and etags:
                 # A 2.03 that names nothing of ours is of no use to who asked for a representation.
                 asking.by_etag.clear()
+                asking.has_named_them = False
                 response = await ask([])
                 taken = self._take(asking, response, trio.current_time())
             is_validated = taken is not None and response.code is Code.VALID
@@ -317,7 +321,7 @@ class ResponseCache:
 
 
 def _find_valid(asking: _Asking, etag: bytes | None) -> Response | None:
-    if etag is None and len(asking.by_etag) == 1:
+    if etag is None and asking.has_named_them and len(asking.by_etag) == 1:
         # The option is mandatory in a 2.03, but with one question there is one answer.
         return next(iter(asking.by_etag.values()))
     return None if etag is None else asking.by_etag.get(etag)
