@@ -6,11 +6,13 @@ What applications use is here; the rooms below are for who builds on them.
 from trio_coap.client import (
     BlockTransferError,
     BodyTooLarge,
+    CacheStatistics,
     Client,
     Observation,
     Progress,
     RepresentationChanged,
     RequestHandle,
+    ResponseCache,
     StreamedResponse,
     UnprocessableResponse,
     open_client,
@@ -52,9 +54,17 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
 from trio_coap.wire.definitions import OptionDefinition, OptionFormat, register_option
-from trio_coap.wire.errors import CoapError, LocalProtocolError, MessageFormatError, RemoteProtocolError
+from trio_coap.wire.errors import (
+    CoapError,
+    LocalProtocolError,
+    MessageFormatError,
+    MissingExtra,
+    PayloadFormatError,
+    RemoteProtocolError,
+)
 from trio_coap.wire.message import Message, Request, Response
 from trio_coap.wire.options import OptionProblem, Options
+from trio_coap.wire.problems import ProblemDetails, TaggedText
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadOption,
@@ -98,6 +108,7 @@ __all__ = [
     "BlockPolicy",
     "BlockTransferError",
     "BodyTooLarge",
+    "CacheStatistics",
     "Client",
     "ClientError",
     "CoapError",
@@ -121,6 +132,7 @@ __all__ = [
     "MessageFormatError",
     "MessageType",
     "MethodNotAllowed",
+    "MissingExtra",
     "NetworkError",
     "NotAcceptable",
     "NotFound",
@@ -133,8 +145,10 @@ __all__ = [
     "OptionFormat",
     "OptionProblem",
     "Options",
+    "PayloadFormatError",
     "PendingLimitReached",
     "PreconditionFailed",
+    "ProblemDetails",
     "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
@@ -147,6 +161,7 @@ __all__ = [
     "ResetReceived",
     "Resource",
     "Response",
+    "ResponseCache",
     "ResponseError",
     "Server",
     "ServerError",
@@ -156,6 +171,7 @@ __all__ = [
     "SocketEndpoint",
     "StreamedBody",
     "StreamedResponse",
+    "TaggedText",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
