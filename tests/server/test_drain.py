@@ -146,6 +146,18 @@ async def test_a_response_that_is_on_its_way_already_is_waited_for(
         assert await run.is_over()
 
 
+async def test_a_response_that_is_not_acknowledged_takes_no_other_one_with_it(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(slow, coap_network) as run:
+        for number in range(2):
+            run.send(make_request(message_id=number, token=b"%d" % number))
+            assert (await run.receive()).is_empty
+        for _ in range(5):
+            assert (await run.receive()).token == b"0"
+        assert (await run.receive()).token == b"1"
+
+
 async def test_observers_get_a_last_notification(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     state = Observable(lambda request: "state", NotificationPolicy(confirmable=False))
     async with open_run(state, coap_network) as run:
@@ -298,7 +310,7 @@ async def test_closing_the_endpoint_ends_the_draining(coap_network: VirtualNetwo
 
     async with trio.open_nursery() as nursery:
         server: Server = await nursery.start(serve_and_see)
-        server.dispatcher._deliveries._entries[object()] = None  # type: ignore[index]
+        server.dispatcher._deliveries._entries[object()] = False  # type: ignore[index]
         nursery.start_soon(server.drain)
         await wait_all_tasks_blocked()
         assert not raised.is_set()

@@ -1,6 +1,7 @@
 """Messages on their way that somebody waits for: responses of their own, and the last ones to observers.
 
-Rule: who is silent to one message is not waited for with the next: those that were to be sent after it are given up.
+Rule: an observer that is silent to its last notification gets no others: those that were to be sent after it are given up.
+Responses are not: their client asks for them, and it may be the acknowledgement that is lost.
 """
 
 from __future__ import annotations
@@ -27,15 +28,20 @@ class Deliveries:
           when_none: is called when none is left.
         """
         self._when_none = when_none
-        self._entries: dict[SentMessageCacheEntry, None] = {}
+        self._entries: dict[SentMessageCacheEntry, bool] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entry: SentMessageCacheEntry) -> None:
-        """Wait for the message of *entry*, whose listener this is, unless it has failed already, or is no CON."""
+    def add(self, entry: SentMessageCacheEntry, *, is_last: bool = False) -> None:
+        """Wait for the message of *entry*, whose listener this is, unless it has failed already, or is no CON.
+
+        Args:
+          entry: the message's.
+          is_last: True for the last notification to an observer.
+        """
         if entry.listener is self and entry.message.type is CON:
-            self._entries[entry] = None
+            self._entries[entry] = is_last
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
@@ -43,7 +49,7 @@ class Deliveries:
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
-        if not isinstance(error, ResetReceived):
+        if self._entries.get(entry) and not isinstance(error, ResetReceived):
             self._give_up(entry, now)
         self._discard(entry)
 
@@ -55,8 +61,8 @@ class Deliveries:
     def _give_up(self, failed: SentMessageCacheEntry, now: float) -> None:
         remote = failed.destination_endpoint
         # From the end: one that waits takes the place of one that is given up before it, and would be sent.
-        for entry in [entry for entry in reversed(self._entries) if entry.destination_endpoint is remote]:
-            if entry is not failed and entry.attempts <= 1:
+        for entry, is_last in list(reversed(self._entries.items())):
+            if is_last and entry is not failed and entry.destination_endpoint is remote and entry.attempts <= 1:
                 del self._entries[entry]
                 entry.complete(now)
 

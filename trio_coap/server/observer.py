@@ -186,7 +186,7 @@ class Observer:
         self._observers.remove(self, now)
         entry = self._submit(response.replace(observe=None), CON, now, listener=deliveries)
         if deliveries is not None and entry is not None:
-            deliveries.add(entry)
+            deliveries.add(entry, is_last=True)
 
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
