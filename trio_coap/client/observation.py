@@ -17,15 +17,13 @@ deregisters, unless the observation has ended: the registration may have arrived
 
 from __future__ import annotations
 
-from collections import deque
 from types import TracebackType
 from typing import Self, final
 
 import trio
 
-from trio_coap.client.handle import UNDERSTOOD_OPTIONS, FindTargets, UnprocessableResponse, count_unprocessable
-from trio_coap.messaging.endpoint import Endpoint
-from trio_coap.messaging.errors import DeliveryError, ResetReceived
+from trio_coap.client.attempt import Attempt, FindTargets, reject_unprocessable
+from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import DEFAULT_MAX_AGE, SentMessageCacheEntry
@@ -101,10 +99,7 @@ class Observation:
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._parameters = parameters
-        self._targets: deque[Request] = deque()
-        self._registration: Request | None = None
-        self._key: tuple[Endpoint | None, bytes] | None = None
-        self._entry: SentMessageCacheEntry | None = None
+        self._attempt = Attempt(endpoint, self, parameters)
         self._error: Exception | None = None
         self._channel: tuple[trio.MemorySendChannel[Response], trio.MemoryReceiveChannel[Response]] | None = None
         self._is_observed = False
@@ -128,9 +123,9 @@ class Observation:
         Raises:
           LocalProtocolError: before the observation is entered.
         """
-        if self._registration is None:
+        if self._attempt.request is None:
             raise LocalProtocolError("nothing is sent before the observation is entered")
-        return self._registration
+        return self._attempt.request
 
     async def receive(self) -> Response:
         """Wait for the next state.
@@ -169,10 +164,10 @@ class Observation:
     async def __aenter__(self) -> Self:
         if self._channel is not None:
             raise LocalProtocolError("an observation is entered once; make another one")
-        self._targets.extend(await self._find_targets())
+        targets = await self._find_targets()
         self._channel = trio.open_memory_channel[Response](1)
         try:
-            self._register_at_next()
+            self._attempt.start(targets)
         except BaseException:
             self._end()
             raise
@@ -181,7 +176,7 @@ class Observation:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        registration = self._registration if self._may_be_registered else None
+        registration = self._attempt.request if self._may_be_registered else None
         self._end()
         if self._channel is not None:
             self._channel[1].close()
@@ -191,23 +186,19 @@ class Observation:
 
     @property
     def _may_be_registered(self) -> bool:
-        if self._key is None:
-            return False
-        return self._is_observed or (self._entry is not None and self._entry.transmissions > 0)
+        return self._is_observed or (self._attempt.is_listening and self._attempt.transmissions > 0)
 
     # What the engine says.
 
     def response_received(self, response: Response, now: float) -> bool:
         """See :class:`trio_coap.messaging.local.ResponseListener`."""
-        problem = response.options.find_critical_problem(UNDERSTOOD_OPTIONS)
-        if problem is not None:
-            self._error = UnprocessableResponse(response, problem)
-            count_unprocessable(self._endpoint, response, problem, now)
-            self._end()
+        error = reject_unprocessable(self._endpoint, response, now)
+        if error is not None:
+            self.request_failed(error)
             return False
-        if self._entry is not None:
-            # The server knows of us, whether it has answered this registration or an earlier one.
-            self._entry.complete(now)
+        # The server knows of us, whether it has answered this registration or an earlier one.
+        self._attempt.settle()
+        self._attempt.complete(now)
         number = response.options.observe
         if number is None or not response.code.is_success:
             self._put(response)
@@ -225,30 +216,17 @@ class Observation:
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.local.ResponseListener`."""
-        self._error = trio.ClosedResourceError("the endpoint was closed")
-        self._end()
+        self.request_failed(trio.ClosedResourceError("the endpoint was closed"))
 
-    def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
-        """See :class:`trio_coap.messaging.sent.SentListener`: the first response may take its time, a later one not."""
+    def request_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """See :class:`trio_coap.client.attempt.AttemptListener`: the first response may take its time, a later one not."""
         if self._is_observed:
             self._start_timer(None, now)
 
-    def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
-        """See :class:`trio_coap.messaging.sent.SentListener`: the next address is tried, if there is one."""
-        if entry is not self._entry and self._entry is not None:
-            return
-        # A Reset comes from somebody who is there: another address would be asked the same.
-        if not self._targets or self._is_observed or isinstance(error, ResetReceived):
-            self._error = error
-            self._end()
-            return
-        self._drop_token()
-        try:
-            self._register_at_next()
-        except LocalProtocolError as exc:
-            # It is for who waits here; the engine, which calls, has others to serve.
-            self._error = exc
-            self._end()
+    def request_failed(self, error: Exception) -> None:
+        """See :class:`trio_coap.client.attempt.AttemptListener`."""
+        self._error = error
+        self._end()
 
     def _put(self, response: Response) -> None:
         assert self._channel is not None
@@ -264,39 +242,16 @@ class Observation:
         fresh_for = DEFAULT_MAX_AGE if max_age is None else max_age
         self._timer.start(now + fresh_for + self._endpoint.rng.uniform(SHORTEST_DELAY, LONGEST_DELAY))
 
-    def _register_at_next(self) -> None:
-        """Register at the next address; those that fail at once are passed over."""
-        registration = self._registration = self._targets.popleft()
-        remote = registration.destination_endpoint
-        assert isinstance(remote, Endpoint)
-        registration.token = self._endpoint.new_token(remote)
-        self._key = (remote, registration.token)
-        self._endpoint.tokens[self._key] = self
-        self._send(registration, remote)
-
     def _register_again(self, now: float) -> None:
-        assert self._registration is not None
-        remote = self._registration.destination_endpoint
-        assert isinstance(remote, Endpoint)
-        registration = self._registration = self._registration.replace()
-        registration.message_id = None
-        try:
-            self._send(registration, remote)
-        except (LocalProtocolError, trio.ClosedResourceError) as exc:
-            self._error = exc
-            self._end()
-
-    def _send(self, registration: Request, remote: Endpoint) -> None:
+        registration = self.request.replace()
         self._has_heard = False
-        self._entry = None
-        key = self._key
-        entry = self._endpoint.send(registration, remote, parameters=self._parameters, listener=self)
-        # A send that failed at once has already gone on to the next address, or to the end.
-        if self._key != key:
+        try:
+            self._attempt.send_again(registration)
+        except (LocalProtocolError, trio.ClosedResourceError) as exc:
+            self.request_failed(exc)
             return
-        self._entry = entry
         if self._is_observed and registration.type is not CON:
-            self._start_timer(None, self._endpoint.clock())  # Nothing says whether it has arrived.
+            self._start_timer(None, now)  # Nothing says whether it has arrived.
 
     async def _deregister(self, registration: Request) -> None:
         """Say that nothing is wanted any more, and wait until that has arrived (:rfc:`7641` section 3.6)."""
@@ -313,19 +268,11 @@ class Observation:
         finally:
             entry.complete(self._endpoint.clock())
 
-    def _drop_token(self) -> None:
-        if self._key is not None:
-            self._endpoint.tokens.pop(self._key, None)
-            self._key = None
-
     def _end(self) -> None:
         """End the observation; it may have ended before."""
-        self._drop_token()
-        self._targets.clear()
+        self._attempt.end()
         self._is_observed = False
         self._timer.stop()
-        if self._entry is not None:
-            self._entry.complete(self._endpoint.clock())
         if self._channel is not None:
             self._channel[0].close()
 
