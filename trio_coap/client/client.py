@@ -19,14 +19,16 @@ from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_link
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
+from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
-from trio_coap.client.transfer import Conversation, RequestTags
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
@@ -157,11 +159,13 @@ class Client:
         return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
 
     def observe(
-        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
+        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
     ) -> Observation:
         """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
 
-        Of a state that comes in blocks it gives the first, with Block2; :meth:`get` reads it whole.
+        It gives whole states: what comes in blocks is put together when it is received (:rfc:`7959` section 2.6).
+        *block_size* holds for the notifications too, *max_body* for each state, and *progress* is that of the state that
+        is being read.  Who gives *block2* gets the first blocks as they come.
 
         Example::
 
@@ -171,17 +175,31 @@ class Client:
 
         Args:
           uri, arguments: see :class:`Client`.
-          payload: of a FETCH.
+          payload: of a FETCH; it must fit into one block.
           code: GET, or FETCH (:rfc:`8132` section 2.4).
 
         Raises:
-          LocalProtocolError: if *code* is another method, or an option does not fit.
+          LocalProtocolError: if *code* is another method, *payload* is too long, *block2* is another block than the
+            first, or an option does not fit.
         """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
-        template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        template.options = template.options.replace(observe=REGISTER)
-        return Observation(self._endpoint, find_targets, parameters)
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        longest = block_size or MAX_BLOCK_SIZE
+        if len(template.payload) > longest:
+            raise LocalProtocolError(
+                f"what is observed is said in one block of {longest} octets, not {len(template.payload)}"
+            )
+        block = template.options.block2
+        if block is not None and block.number:
+            raise LocalProtocolError("an observation is of the whole resource, not of a block (RFC 7959 section 2.6)")
+        early = Block.of(0, False, block_size) if block is None and block_size else block
+        template.options = template.options.replace(observe=REGISTER, block2=early)
+        reader = StateReader(self._endpoint, parameters, self._backpressure, block_size, max_body, progress)
+        return Observation(
+            self._endpoint, find_targets, parameters, reader if block is None else None, self._backpressure
+        )
 
     @asynccontextmanager
     async def stream(

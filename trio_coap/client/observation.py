@@ -1,14 +1,16 @@
 """An observation under way: a resource's states as they come (:rfc:`7641` section 3).
 
-=======================================================  ====================================================
+=======================================================  ==========================================================
 what comes                                               what happens
-=======================================================  ====================================================
+=======================================================  ==========================================================
 a notification newer than the last one (section 3.4)     it is for the consumer; an older one that waits gives way
 one that was overtaken                                   acknowledged, and dropped
 an error response, or a response without Observe         the last one for the consumer: the observation has ended
 nothing for Max-Age and 5 to 15 s (section 3.3.1)        the same registration again, under the same token
+the first block of a state (:rfc:`7959` section 2.6)     the consumer fetches the rest; see :mod:`~trio_coap.client.states`
+4.01 with an Echo, the first in a row (:rfc:`9175`)      the same registration again, with the Echo
 no acknowledgement of a registration, or a Reset         the observation has ended, with an error
-=======================================================  ====================================================
+=======================================================  ==========================================================
 
 Rule 1: the observation listens as long as it lives; registering again is a timer in the endpoint's queue, not a task
 and not a part of the iteration, so that it happens on time whatever the consumer does.  Rule 2: whoever leaves
@@ -23,6 +25,9 @@ from typing import Self, final
 import trio
 
 from trio_coap.client.attempt import Attempt, FindTargets, reject_unprocessable
+from trio_coap.client.backpressure import Backpressure
+from trio_coap.client.states import FetchError, StateReader, States
+from trio_coap.client.transfer import find_challenge
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import TransmissionParameters
@@ -31,6 +36,7 @@ from trio_coap.messaging.timer import Timer
 from trio_coap.wire.codes import ACK, CON
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import ResponseError
 
 REGISTER = 0
 DEREGISTER = 1
@@ -72,9 +78,6 @@ class Observation:
 
     The newest state wins: who iterates slowly misses states, never the last one.
 
-    Attributes:
-      skipped: how many states gave way to newer ones before the consumer came for them.
-
     Example::
 
         async with client.observe("coap://[::1]/time") as observation:
@@ -87,6 +90,8 @@ class Observation:
         endpoint: LocalEndpoint,
         find_targets: FindTargets,
         parameters: TransmissionParameters | None = None,
+        reader: StateReader | None = None,
+        backpressure: Backpressure | None = None,
     ) -> None:
         """Prepare an observation; nothing is sent yet.
 
@@ -94,18 +99,26 @@ class Observation:
           endpoint: which sends the registration.
           find_targets: finds the registrations for each address, in the order in which they are to be tried.
           parameters: the transmission parameters of the requests.
+          reader: puts states in blocks together; by default their first blocks are what the consumer gets.
+          backpressure: whom to hold registrations back from; by default nobody.
         """
-        self.skipped = 0
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._parameters = parameters
+        self._backpressure = backpressure
         self._attempt = Attempt(endpoint, self, parameters)
-        self._error: Exception | None = None
-        self._channel: tuple[trio.MemorySendChannel[Response], trio.MemoryReceiveChannel[Response]] | None = None
+        self._states = States(reader, self._register_after_failure)
+        self._timer = Timer(endpoint.queue, self._register_when_due)
+        self._is_entered = False
         self._is_observed = False
-        self._timer = Timer(endpoint.queue, self._register_again)
+        self._is_challenged = False
         self._last: tuple[int, float] | None = None
         self._has_heard = False
+
+    @property
+    def skipped(self) -> int:
+        """How many states the consumer has missed: they gave way to newer ones, or their blocks could not be read."""
+        return self._states.skipped
 
     @property
     def is_observed(self) -> bool:
@@ -130,7 +143,12 @@ class Observation:
     async def receive(self) -> Response:
         """Wait for the next state.
 
-        Cancelling gives up waiting, not the observation: leaving does that.
+        A state that comes in blocks is put together here, from the block of the notification and those that are fetched
+        now.  If that fails, because the state has changed or the server says no, the state is skipped, and the
+        observation registers again 5 to 15 seconds later, which brings the state of then; the failure is raised if the
+        observation has ended, or the third such attempt has failed as well.
+
+        Cancelling gives up waiting, not the observation: leaving does that.  A state that was being read is not lost.
 
         Returns:
           The newest response that was not received yet; whatever its code: one that is no success is the last one.
@@ -140,17 +158,15 @@ class Observation:
           ResetReceived: if the peer rejected it.
           NetworkError: if the network said that it cannot be delivered.
           UnprocessableResponse: if a response has a critical option that is not known.
+          BodyTooLarge: if a state is larger than *max_body*; the observation goes on.
+          BlockTransferError, ResponseError, DeliveryError: if a state could not be read; the observation goes on, unless
+            it has ended before.
           trio.EndOfChannel: if the observation has ended.
           trio.ClosedResourceError: if the endpoint was closed, or the observation left.
         """
-        if self._channel is None:
+        if not self._is_entered:
             raise LocalProtocolError("nothing is sent before the observation is entered")
-        try:
-            return await self._channel[1].receive()
-        except trio.EndOfChannel:
-            if self._error is None:
-                raise
-            raise self._error from None
+        return await self._states.receive(lambda: self.request)
 
     def __aiter__(self) -> Self:
         return self
@@ -162,10 +178,12 @@ class Observation:
             raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Self:
-        if self._channel is not None:
+        if self._is_entered:
             raise LocalProtocolError("an observation is entered once; make another one")
         targets = await self._find_targets()
-        self._channel = trio.open_memory_channel[Response](1)
+        if self._backpressure is not None:
+            await self._backpressure.wait(targets[0].destination_endpoint)
+        self._is_entered = True
         try:
             self._attempt.start(targets)
         except BaseException:
@@ -178,8 +196,7 @@ class Observation:
     ) -> None:
         registration = self._attempt.request if self._may_be_registered else None
         self._end()
-        if self._channel is not None:
-            self._channel[1].close()
+        self._states.close()
         if registration is not None:
             with trio.CancelScope(deadline=trio.current_time() + DEREGISTRATION_BOUND, shield=True):
                 await self._deregister(registration)
@@ -199,9 +216,16 @@ class Observation:
         # The server knows of us, whether it has answered this registration or an earlier one.
         self._attempt.settle()
         self._attempt.complete(now)
+        if self._backpressure is not None:
+            self._backpressure.take_note(response, now)
+        echo = find_challenge(response)
+        self._is_challenged = echo is not None and not self._is_challenged
+        if self._is_challenged:
+            self._register_again(now, echo)
+            return True
         number = response.options.observe
         if number is None or not response.code.is_success:
-            self._put(response)
+            self._states.put(response)
             self._end()
             return True
         self._is_observed = True
@@ -210,7 +234,7 @@ class Observation:
         if is_answer or self._last is None or is_newer(number, now, *self._last):
             self._has_heard = True
             self._last = (number, now)
-            self._put(response)
+            self._states.put(response)
             self._start_timer(response.options.max_age, now)
         return True
 
@@ -225,28 +249,32 @@ class Observation:
 
     def request_failed(self, error: Exception) -> None:
         """See :class:`trio_coap.client.attempt.AttemptListener`."""
-        self._error = error
+        self._states.end(error)
         self._end()
-
-    def _put(self, response: Response) -> None:
-        assert self._channel is not None
-        sender, receiver = self._channel
-        try:
-            sender.send_nowait(response)
-        except trio.WouldBlock:
-            receiver.receive_nowait()
-            self.skipped += 1
-            sender.send_nowait(response)
 
     def _start_timer(self, max_age: int | None, now: float) -> None:
         fresh_for = DEFAULT_MAX_AGE if max_age is None else max_age
         self._timer.start(now + fresh_for + self._endpoint.rng.uniform(SHORTEST_DELAY, LONGEST_DELAY))
 
-    def _register_again(self, now: float) -> None:
-        registration = self.request.replace()
+    def _register_when_due(self, now: float) -> None:
+        remote = self.request.destination_endpoint
+        held_until = None if self._backpressure is None else self._backpressure.held_until(remote, now)
+        if held_until is None:
+            self._register_again(now)
+        else:
+            self._timer.start(held_until)
+
+    def _register_after_failure(self, error: FetchError) -> None:
+        """Have the server tell its state once more, soon: the next notification may be far away."""
+        response = error.response if isinstance(error, ResponseError) else None
+        self._start_timer((response and response.options.max_age) or 0, self._endpoint.clock())
+
+    def _register_again(self, now: float, echo: bytes | None = None) -> None:
+        registration = self.request.replace(echo=echo)
         self._has_heard = False
         try:
-            self._attempt.send_again(registration)
+            # Of a registration that holds the token is kept (section 3.3.1).
+            self._attempt.send_again(registration, with_new_token=not self._is_observed)
         except (LocalProtocolError, trio.ClosedResourceError) as exc:
             self.request_failed(exc)
             return
@@ -255,7 +283,7 @@ class Observation:
 
     async def _deregister(self, registration: Request) -> None:
         """Say that nothing is wanted any more, and wait until that has arrived (:rfc:`7641` section 3.6)."""
-        deregistration = registration.replace(observe=DEREGISTER)
+        deregistration = registration.replace(observe=DEREGISTER, echo=None)
         deregistration.message_id = None
         deregistration.type = CON
         arrival = _Arrival()
@@ -273,8 +301,7 @@ class Observation:
         self._attempt.end()
         self._is_observed = False
         self._timer.stop()
-        if self._channel is not None:
-            self._channel[0].close()
+        self._states.end()
 
 
 @final
