@@ -22,6 +22,7 @@ from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
+from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
 from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
@@ -121,6 +122,9 @@ class Client:
     ) -> Response:
         """Send a request with any method and return the response: what the methods above do.
 
+        With *no_response* it waits all the same, for as long as the caller's cancel scope lets it, because the server
+        may answer nevertheless; :meth:`tell` does not.
+
         Args:
           code: the method.
           uri, payload, arguments: see :class:`Client`.
@@ -139,6 +143,36 @@ class Client:
         upload = Upload(conversation, reader, self._tags, progress, block_size)
         first = await upload.run()
         return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+
+    async def tell(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
+    ) -> Response | None:
+        """Send a request and want no answer (:rfc:`7967`): No-Response is 26, for none at all, unless it is given.
+
+        It returns as soon as a Confirmable request is acknowledged, and a Non-confirmable one sent: PROBING_RATE may take
+        its time.  The request is one message, never in blocks.  Cancelling ends it, as with the methods above.
+
+        Example::
+
+            await client.tell(Code.PUT, "coap://[::1]/level", "17", confirmable=False)
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Returns:
+          The response, if the acknowledgement has brought one nevertheless, whatever its code; otherwise None.  One
+          that comes later is rejected with a Reset.
+
+        Raises:
+          TransmissionTimeout: if nobody acknowledged a Confirmable request.
+          ResetReceived: if the peer rejected it.
+          NetworkError: if the network said at once that it cannot be delivered; of a Confirmable one also later.
+          CoapError: see :class:`Client`.
+        """
+        arguments.setdefault("no_response", NO_RESPONSE_AT_ALL)
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        return await tell(self._endpoint, find_targets, parameters, self._backpressure)
 
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
