@@ -300,7 +300,7 @@ class Client:
         base_uri = self._finder.base_uri
         if base_uri is None and isinstance(remote, Endpoint):
             base_uri = remote.uri
-        core_uri = find_core(uri, base_uri, query)
+        core_uri = find_core(uri, base_uri, filters)
         response = await self.get(core_uri, accept=LINK_FORMAT, remote=remote)
         return read_links(response, core_uri, query)
 
