@@ -21,7 +21,7 @@ from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder
+from trio_coap.client.targets import TargetFinder, address_request
 from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
 from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
@@ -344,28 +344,13 @@ class Client:
 
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
         return template, find_targets, parameters
 
 
 def _names_a_block(template: Request) -> bool:
     return template.options.block1 is not None or template.options.block2 is not None
-
-
-_SINGLE_URI_OPTIONS = frozenset({3, 7})
-"""Uri-Host and Uri-Port."""
-
-
-def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
-    options = of_uri
-    if template.options:
-        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
-        given = {number for number, _ in template.options}
-        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
-    request = template.replace(options=options)
-    request.destination_endpoint = endpoint
-    return request
 
 
 @asynccontextmanager
