@@ -89,6 +89,25 @@ async def test_a_late_reset_of_a_non_confirmable_notification_ends_it(
         assert stage.observers == 0
 
 
+async def test_a_late_reset_from_before_registering_again_does_not_end_it(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    sensor = Sensor(confirmable=False)
+    async with open_stage(sensor.site, coap_network) as stage:
+        await stage.ask(0)
+        await sensor.change(2)
+        notification = await stage.receive()
+        await trio.sleep(NON_INTERVAL)
+        await sensor.change(3)
+        await stage.receive()
+        await stage.ask(0, 2)
+        stage.peer.reset(notification)
+        await trio.sleep(0.1)
+        assert stage.observers == 1
+        await sensor.change(4)
+        assert (await stage.receive_and_acknowledge()).text == "4"
+
+
 async def test_giving_up_ends_it(stage: Stage, sensor: Sensor, autojump_clock: MockClock) -> None:
     await stage.ask(0)
     await sensor.change(2)

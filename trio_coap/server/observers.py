@@ -167,7 +167,12 @@ class Observers:
 
     async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
         with scope:
-            response = await answer
+            task = observer.task = trio.lowlevel.current_task()
+            try:
+                response = await answer
+            finally:
+                if observer.task is task:
+                    observer.task = None
             # A handler may finish although it was cancelled: nobody wants to know any more.
             if not scope.cancel_called:
                 observer.scope = None
