@@ -230,3 +230,40 @@ async def test_ending_takes_the_place_of_what_waits(stage: Stage, sensor: Sensor
     sensor.resource.end()
     assert (await stage.receive_and_acknowledge()).code is Code.NOT_FOUND
     assert await stage.peer.hears_nothing(200)
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+async def test_registering_again_stops_the_error_that_is_on_its_way(
+    is_waiting: bool, stage: Stage, sensor: Sensor, autojump_clock: MockClock
+) -> None:
+    """Otherwise it would arrive after the new state, and end the new observation at the client."""
+    await stage.ask(0)
+    if is_waiting:  # NSTART is 1.
+        await stage.ask(0, 5, token=b"other")
+        await sensor.change(2)
+        await stage.receive_and_acknowledge()
+        await stage.receive()
+    sensor.resource.end()
+    assert (await stage.receive()).code is Code.NOT_FOUND
+    sensor.value = 3
+    for n, token in enumerate((b"other", b"t") if is_waiting else (b"t",), start=2):
+        assert (await stage.ask(0, n, token=token)).text == "3"
+    assert await stage.peer.hears_nothing(200)
+    await sensor.change(4)
+    assert (await stage.receive_and_acknowledge()).text == "4"
+
+
+async def test_an_error_that_was_acknowledged_leaves_nothing(
+    stage: Stage, sensor: Sensor, autojump_clock: MockClock
+) -> None:
+    for n in range(3):
+        await stage.ask(0, n)
+        sensor.resource.end()
+        last = await stage.receive()
+        if n == 0:
+            stage.peer.acknowledge(last)
+        elif n == 1:
+            stage.peer.reset(last)
+        await trio.sleep(100)
+        assert len(stage.server.dispatcher.observers.farewells) == 0
+    assert_nothing_is_left(stage.endpoint)

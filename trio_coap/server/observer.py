@@ -172,7 +172,8 @@ class Observer:
             return
         now = self._observers.endpoint.clock()
         self._observers.remove(self, now)
-        self._submit(response.replace(observe=None), CON, now, is_last=True)
+        self._observers.farewells[self.key] = self
+        self._submit(response.replace(observe=None), CON, now)
 
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
@@ -183,6 +184,9 @@ class Observer:
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: what came up meanwhile is sent now."""
+        if not self._is_active:
+            self._observers.remove(self, now)
+            return
         if entry.attempts == 1 and entry.activated_at is not None:
             self._observers.round_trips[self.key[0]] = now - entry.activated_at
         newer = entry.superseding
@@ -244,7 +248,7 @@ class Observer:
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
         return policy.confirmable or self._non_in_a_row >= policy.max_non or is_due
 
-    def _submit(self, response: Response, type: MessageType, now: float, *, is_last: bool = False) -> None:
+    def _submit(self, response: Response, type: MessageType, now: float) -> None:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
             return
@@ -255,7 +259,7 @@ class Observer:
             entry = endpoint.remote_state(remote).submit(
                 response,
                 now,
-                listener=None if is_last else self,
+                listener=self,
                 local_address=self._local_address,
                 is_solicited=True,
             )
@@ -269,8 +273,8 @@ class Observer:
         except LocalProtocolError as exc:
             self._fail(exc, now)
             return
+        self._entry = entry
         if self._is_active:
-            self._entry = entry
             self._count(type, now)
 
     def _hold(self, response: Response, until: float) -> None:
@@ -290,8 +294,7 @@ class Observer:
 
     def _fail(self, exc: LocalProtocolError, now: float) -> None:
         _logger.warning("an observation of %r ended: %s", self.request, exc)
-        if self._is_active:
-            self._observers.remove(self, now)
+        self._observers.remove(self, now)
 
     def _time_has_come(self, now: float) -> None:
         held, self._held = self._held, None
