@@ -19,7 +19,6 @@ from tests.observing import state
 from trio_coap import Client, Code, Message, Request, Response, Server, Site
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
-
 ETAG = b"xyzzy"
 """That of 19.7 Cel in the figures; other states have none."""
 
