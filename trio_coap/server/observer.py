@@ -7,6 +7,7 @@ a new state, and nothing is on its way                   a CON or NON notificati
 a new state, and a CON waits for its ACK or its turn     the new one in its place: at the next retransmission, or
                                                          after the ACK, whichever is first (section 4.5.2)
 a new state, and a NON was sent a moment ago             the newest one, when the next NON may go (section 4.5.1)
+a new state, and too much that was sent is remembered    the newest one, a little later
 24 hours without a CON                                   the state, as a CON (section 4.5)
 an error, or another Content-Format                      the error, or 4.06, without Observe; then nothing any more
 a Reset, no ACK, an error of the network                 nothing any more
