@@ -283,7 +283,7 @@ async def test_a_body_that_begins_again_before_its_handler_has_is_handled_once(
         await ask.put(0, True, A)
         for message_id, payload in ((100, B), (101, C)):
             stage.send(make_request(code=Code.PUT, message_id=message_id, payload=payload, block1=Block(0, True, 0)))
-        answers = []
+        answers: list[Code] = []
         while len(answers) < 2:
             answer = await stage.peer.receive()
             if isinstance(answer, Response):
