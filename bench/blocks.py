@@ -22,8 +22,8 @@ from trio_coap.testing import open_network, open_pair
 MIB = 1024 * 1024
 SIZES = (MIB, 10 * MIB)
 LOSS = REORDERING = 0.1
-PARAMETERS = TransmissionParameters(max_retransmit=8, max_latency=5, processing_delay=0.1)
-"""One try in five fails, so that some of thousands fail five times in a row; the lifetimes are short, see above."""
+PARAMETERS = TransmissionParameters(max_retransmit=7, max_latency=5)
+"""One try in five fails, so that some of thousands fail five times in a row (the default); the lifetimes are short, see above."""
 
 
 @attrs.frozen

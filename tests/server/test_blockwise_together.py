@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.server.stage import Stage, make_request, open_stage
@@ -20,13 +22,14 @@ from trio_coap import (
     Endpoint,
     Handler,
     Request,
+    Response,
     ServiceUnavailable,
     Site,
     StreamedRequest,
     block_policy,
 )
 from trio_coap.server.results import to_response
-from trio_coap.testing import VirtualNetwork
+from trio_coap.testing import VirtualNetwork, open_network
 
 PATIENCE = 93
 
@@ -270,3 +273,70 @@ async def test_what_a_limit_turns_away_is_counted_by_its_name(
             await ask(uri_query=[query])
         assert turned_away[name] > 1
         assert set(turned_away) == {name}
+
+
+# Against a model.
+
+exponents = st.integers(0, 6)
+lengths = st.builds(
+    lambda blocks, exponent, offset: max(0, (blocks << exponent + 4) + offset),
+    st.integers(0, 3),
+    exponents,
+    st.integers(-1, 1),
+)
+
+
+@settings(max_examples=100)
+@given(
+    length=lengths,
+    up=exponents,
+    down=exponents,
+    numbers=st.lists(st.tuples(st.integers(0, 5), exponents), max_size=4),
+    streams=st.booleans(),
+    largest=exponents,
+)
+def test_any_sizes_in_one_exchange_and_any_block_after_it(
+    length: int, up: int, down: int, numbers: list[tuple[int, int]], streams: bool, largest: int
+) -> None:
+    body = bytes(number * 7 % 251 for number in range(length))
+
+    @block_policy(streams=streams)
+    async def handler(request: Request) -> bytes:
+        if isinstance(request, StreamedRequest):
+            return b"".join([chunk async for chunk in request])[::-1]
+        return request.payload[::-1]
+
+    def expected(start: int, exponent: int) -> tuple[bytes, Block]:
+        """Return the block at *start* of the response, as a server should cut it that has *largest* blocks."""
+        size = 16 << min(exponent, largest)
+        return body[::-1][start : start + size], Block.of(start // size, start + size < length, size)
+
+    async def main() -> None:
+        limits = BlockLimits(max_block_size=16 << largest)
+        async with open_network() as network, open_stage(handler, network, block_limits=limits) as stage:
+            ask = Asking(stage)
+            size = 16 << up
+            answer = Response()
+            for start in range(0, max(length, 1), size):
+                more = start + size < length
+                answer = await ask.put(
+                    start // size, more, body[start : start + size], size, block2=Block(0, False, down)
+                )
+                assert answer.options.block1 == Block(start // size, more, min(up, largest))
+                assert answer.code is (Code.CONTINUE if more else Code.CHANGED)
+            payload, block = expected(0, down)
+            assert answer.payload == payload
+            assert answer.options.block2 == (block if length else None)
+            is_remembered = block.more
+            for number, exponent in numbers:
+                start = number << exponent + 4
+                if not number or not is_remembered:
+                    continue
+                later = await ask(Code.PUT, block2=Block(number, False, exponent))
+                if start >= length:
+                    assert later.code is Code.BAD_REQUEST
+                else:
+                    assert (later.payload, later.options.block2) == expected(start, exponent)
+                    assert later.options.etag == answer.options.etag
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
