@@ -293,25 +293,39 @@ async def test_a_body_that_begins_again_before_its_handler_has_is_handled_once(
     assert len(started) == 2
 
 
-async def test_an_error_before_the_end_answers_the_next_block(opened: Open, autojump_clock: MockClock) -> None:
+async def test_an_error_before_the_end_answers_the_block_that_waits(opened: Open, autojump_clock: MockClock) -> None:
     async def handler(request: StreamedRequest) -> None:
-        if await request.receive_some() == A:
-            raise Conflict("not now")
-        await trio.sleep(1)
-        raise ValueError("a defect")
+        await request.receive_some()
+        raise Conflict("not now")
 
     async with opened(handler) as stage:
         ask = Asking(stage)
-        assert (await ask.put(0, True, A)).code in (Code.CONTINUE, Code.CONFLICT)
-        if len(stage.server.blockwise.uploads):
-            answer = await ask.put(1, True, B)
-            assert (answer.code, answer.text, answer.options.block1) == (Code.CONFLICT, "not now", Block(1, True, 0))
-            assert (await ask.put(1, True, B)).code is Code.CONFLICT
-        assert (await ask.put(2, True, C)).code is Code.REQUEST_ENTITY_INCOMPLETE
-        await ask.put(0, True, B)
-        assert (await ask.put(1, True, B)).code is Code.INTERNAL_SERVER_ERROR
-        assert (await ask.put(2, True, C)).code is Code.REQUEST_ENTITY_INCOMPLETE
+        for _ in range(2):
+            answer = await ask.put(0, True, A)
+            assert (answer.code, answer.text, answer.options.block1) == (Code.CONFLICT, "not now", Block(0, True, 0))
+            assert len(stage.server.blockwise.uploads) == 0
+        assert (await ask.put(1, True, B)).code is Code.REQUEST_ENTITY_INCOMPLETE
+
+
+@pytest.mark.parametrize("error", [Conflict("not now"), ValueError("a defect")])
+async def test_an_error_while_no_block_waits_answers_the_next(
+    error: Exception, opened: Open, autojump_clock: MockClock
+) -> None:
+    async def handler(request: StreamedRequest) -> None:
+        await request.receive_some()
+        await request.receive_some()
+        raise error
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        for number, payload in enumerate((A, B)):
+            assert (await ask.put(number, True, payload)).code is Code.CONTINUE
+        expected = Code.CONFLICT if isinstance(error, Conflict) else Code.INTERNAL_SERVER_ERROR
+        assert (await ask.put(2, True, C)).code is expected
         assert len(stage.server.blockwise.uploads) == 0
+        again = await ask.put(2, True, C)
+        assert again.code is (expected if isinstance(error, Conflict) else Code.REQUEST_ENTITY_INCOMPLETE)
+        assert (await ask.put(3, True, C)).code is Code.REQUEST_ENTITY_INCOMPLETE
 
 
 async def test_an_error_response_before_the_end_ends_the_transfer(opened: Open, autojump_clock: MockClock) -> None:
