@@ -10,6 +10,7 @@ from trio_coap.server.declarations import (
     ResourceDeclarations,
 )
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.incoming import BodyIncomplete, StreamedRequest
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
 from trio_coap.server.resource import Resource
@@ -20,6 +21,7 @@ from trio_coap.server.site import Site
 __all__ = [
     "BlockLimits",
     "BlockPolicy",
+    "BodyIncomplete",
     "ContentFormats",
     "Declarations",
     "ETagFunction",
@@ -34,6 +36,7 @@ __all__ = [
     "Server",
     "Site",
     "StreamedBody",
+    "StreamedRequest",
     "block_policy",
     "check_conditions",
     "serve",
