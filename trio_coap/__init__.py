@@ -40,6 +40,7 @@ from trio_coap.server import (
     Site,
     StreamedBody,
     block_policy,
+    check_conditions,
     serve,
 )
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
@@ -158,6 +159,7 @@ __all__ = [
     "UnsupportedContentFormat",
     "UriError",
     "block_policy",
+    "check_conditions",
     "compose_uri",
     "content_format_of",
     "media_type_of",
