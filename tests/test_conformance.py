@@ -86,7 +86,9 @@ def test_each_row_has_a_test_that_says_it(row: str) -> None:
     assert docstring.startswith(f"Row: {ROWS[row]}")
 
 
-def datagram(kind: MessageType, code: str = "01", rest: str = "b172", *, version: int = 1, token_length: int = 0) -> bytes:
+def datagram(
+    kind: MessageType, code: str = "01", rest: str = "b172", *, version: int = 1, token_length: int = 0
+) -> bytes:
     return bytes((version << 6 | kind << 4 | token_length,)) + bytes.fromhex(f"{code}1234{rest}")
 
 
@@ -175,9 +177,7 @@ async def test_row_ping(stage: Stage, autojump_clock: MockClock) -> None:
 # Options.
 
 
-async def test_row_unknown_critical_option_in_a_request(
-    stage: Stage, calls: Calls, autojump_clock: MockClock
-) -> None:
+async def test_row_unknown_critical_option_in_a_request(stage: Stage, calls: Calls, autojump_clock: MockClock) -> None:
     """Row: unknown critical option in a request: 4.02 with the option number in the diagnostic payload; NON: reject
     (RFC 7252 section 5.4.1), here with an RST.
     """
@@ -201,7 +201,7 @@ async def test_row_unknown_critical_option_in_a_response(
         request = await scene.peer.receive_request()
         scene.peer.acknowledge(request)
         response = with_option(65001, b"x").options.without("Uri-Path")
-        scene.peer.send(Response(options=response, type=type, message_id=0x1234, token=request.token))  
+        scene.peer.send(Response(options=response, type=type, message_id=0x1234, token=request.token))
         if type is CON:
             assert await scene.peer.receive_octets() == RESET
         assert await scene.peer.hears_nothing(300)
@@ -360,9 +360,7 @@ async def test_row_block1_above_the_limit(stage: Stage, calls: Calls, autojump_c
 # Observation.
 
 
-async def test_row_notification_larger_than_a_block(
-    coap_network: VirtualNetwork, autojump_clock: MockClock
-) -> None:
+async def test_row_notification_larger_than_a_block(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     """Row: notification larger than a block: first block in the notification, the rest by GET with Block2 (RFC 7959
     section 2.6).
     """

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from tests.client.scene import Scene, open_scene
 from tests.client.support import open_peer, reply
 from tests.client.test_blockwise import block1, block2, play, shown
-from trio_coap import ACK, CON, NON, Code, Request, Response, TransmissionParameters, open_client
+from trio_coap import CON, NON, Code, Request, Response, TransmissionParameters, open_client
 from trio_coap.testing import VirtualNetwork
 
 ITEMS = {
@@ -141,9 +141,7 @@ async def test_client_smaller_blocks(scene: Scene, autojump_clock: MockClock) ->
     assert shown(requests) == ["PUT", "PUT 1:0/1/16", "PUT 1:1/0/16"]
 
 
-async def test_client_request_tag(
-    coap_network: VirtualNetwork, autojump_clock: MockClock
-) -> None:
+async def test_client_request_tag(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     """Client: Request-Tag on concurrent Block1 bodies (RFC 9175 section 3): the blocks of one have another tag than those of the
     other.
     """

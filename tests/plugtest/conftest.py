@@ -24,9 +24,7 @@ HASTY = TransmissionParameters(ack_timeout=0.25, ack_random_factor=1.0, max_retr
 
 @pytest.fixture
 async def plugtest(nursery: trio.Nursery) -> Plugtest:
-    return await nursery.start(
-        partial(serve_plugtest, "127.0.0.1", 0, period=PERIOD, delay=DELAY, parameters=HASTY)
-    )
+    return await nursery.start(partial(serve_plugtest, "127.0.0.1", 0, period=PERIOD, delay=DELAY, parameters=HASTY))
 
 
 @pytest.fixture

@@ -61,7 +61,9 @@ TESTS = {
 }
 """What each test is about."""
 
-_REVERSE_PROXY = "configuration CoAP_CFG_03 is about a reverse proxy between client and server, which this server is not"
+_REVERSE_PROXY = (
+    "configuration CoAP_CFG_03 is about a reverse proxy between client and server, which this server is not"
+)
 
 NOT_APPLICABLE = {
     "TD_COAP_CORE_24": f"Location-Path through a proxy: {_REVERSE_PROXY}; at the server it is TD_COAP_CORE_18",

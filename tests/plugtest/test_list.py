@@ -14,7 +14,7 @@ RANGES = {"CORE": 31, "LINK": 12, "BLOCK": 6, "OBS": 13}
 """The highest number of each part."""
 
 
-def tests_by_identifier() -> Counter[str]:
+def identifiers_tested() -> Counter[str]:
     found: Counter[str] = Counter()
     for path in FOLDER.glob("test_td_coap_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -27,7 +27,7 @@ def tests_by_identifier() -> Counter[str]:
 
 
 def test_each_test_of_the_list_is_there_once() -> None:
-    assert tests_by_identifier() == Counter(TESTS.keys())
+    assert identifiers_tested() == Counter(TESTS.keys())
 
 
 def test_each_number_is_tested_or_has_a_reason() -> None:

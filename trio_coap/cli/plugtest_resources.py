@@ -9,8 +9,10 @@ import trio
 
 from trio_coap.server import Site
 from trio_coap.wire.codes import Code
+from trio_coap.wire.contentformats import TEXT_PLAIN
 from trio_coap.wire.linkformat import Link, format_links
 from trio_coap.wire.message import Request, Response
+from trio_coap.wire.response_errors import BadRequest
 
 LARGE_BODY = "".join(f"{f'line {number:2} of the large resource ':-<63}\n" for number in range(1, 21))
 """20 lines of 64 octets: more than one block, and a whole number of blocks of up to 256 octets."""
@@ -96,7 +98,11 @@ def _make_large(site: Site) -> None:
 
     @site.post("/large-post", consumes="text/plain", title="POST is answered with the text in capitals")
     def capitalize(request: Request) -> Response:
-        return Response(Code.CHANGED, request.text.upper(), content_format="text/plain")
+        try:
+            text = request.payload.decode()
+        except UnicodeDecodeError as exc:
+            raise BadRequest(f"the text is no UTF-8 at octet {exc.start}") from exc
+        return Response(Code.CHANGED, text.upper(), content_format=TEXT_PLAIN)
 
 
 def _make_separate(site: Site, delay: float) -> None:

@@ -13,6 +13,7 @@ import attrs
 
 from trio_coap.server import Site
 from trio_coap.wire.codes import Code
+from trio_coap.wire.contentformats import TEXT_PLAIN
 from trio_coap.wire.linkformat import Link, format_links
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import BadRequest, NotFound
@@ -21,7 +22,7 @@ MAX_CREATED = 16
 """Resources below ``/large-create`` at a time; one more takes the place of the oldest.  Each may take as much as the server
 takes in a request."""
 
-TEXT_PLAIN, OCTET_STREAM = 0, 42
+OCTET_STREAM = 42
 
 
 @final
