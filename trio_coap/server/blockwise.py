@@ -13,6 +13,8 @@ a later block of a body that is remembered             that block (2.4)
 a later block of a body that is not remembered         GET, FETCH: the handler runs again, and the block
                                                        is cut from the new body; else 4.08
 a part of a stream that has been read and is gone      likewise, if the source cannot seek
+a body that the client says it has (ETag)              2.03, without it (RFC 7252 section 5.10.6.2); this
+                                                       is not for later blocks
 a block behind the end                                 4.00
 a block size above ours                                ours (2.4)
 the reserved size 7                                    4.00 (2.2)
@@ -36,6 +38,7 @@ from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
 from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyConsumed
@@ -45,7 +48,7 @@ from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, 
 
 _logger = logging.getLogger(__name__)
 
-_CONTENT_FORMAT = 12
+_CONTENT_FORMAT, _ETAG = 12, 4
 _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
@@ -187,7 +190,9 @@ class BlockwiseHandler:
     def _run(self, whole: Request, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
         """Run the handler on *whole*, which *request* has completed."""
         if whole.options.block2 is not None:
-            whole = whole.replace(block2=None)
+            # Who asks for a later block has the first one of this body, and wants the rest whatever else it has.
+            options = whole.options.without(_ETAG) if whole.options.block2.number else whole.options
+            whole = whole.replace(options=options, block2=None)
         if whole.options.block1 is not None:
             whole = whole.replace(block1=None)
         try:
@@ -241,6 +246,8 @@ class BlockwiseHandler:
     # Responses.
 
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
+        if whole.options.raw(_ETAG):
+            response = validate(response, whole)
         asked = request.options.block2
         size = self._size(asked)
         if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
@@ -270,6 +277,9 @@ class BlockwiseHandler:
         try:
             if not representation.is_current:
                 raise BodyConsumed("the file has changed")
+            held = representation.head if is_remembered else validate(representation.head, whole)
+            if held.code == Code.VALID:
+                return self._complete(held, request)
             payload, is_more = await representation.read(start, size)
             is_kept = is_more and (is_remembered or self._remember(representation, request))
             block = representation.make_block(payload, is_more, start, size, asked)
@@ -325,8 +335,9 @@ _USUAL = BlockPolicy()
 
 
 def _key(request: Request) -> Key:
-    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.
-    return transfer_key(request, _CONTENT_FORMAT)
+    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.  ETags are
+    # interpreted here, and so not part of a cache key (RFC 7252 section 5.6).
+    return transfer_key(request, _CONTENT_FORMAT, _ETAG)
 
 
 def _has_blocks(response: Response) -> bool:

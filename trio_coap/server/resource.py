@@ -40,7 +40,7 @@ from trio_coap.wire.definitions import find_definition
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import AttributeValues, Link, format_links
 from trio_coap.wire.message import Request, Response
-from trio_coap.wire.response_errors import MethodNotAllowed, ResponseError
+from trio_coap.wire.response_errors import MethodNotAllowed, NotFound, ResponseError
 
 F = TypeVar("F", bound=ResourceHandler)
 
@@ -241,7 +241,7 @@ class Resource:
             raise MethodNotAllowed(f"{request.code.name} is not among {allowed}")
         chosen, picked = choose(handlers, request)
         steps = self._answer(chosen, picked, request, parameters)
-        if self._etag and is_conditional(request.options) and inspect.iscoroutinefunction(chosen.handler):
+        if self._etag and is_conditional(request.options) and _is_async(chosen.handler):
             # The condition is checked in the task of the handler, right before its first line.
             return run_later(steps)
         return run(steps)
@@ -255,7 +255,7 @@ class Resource:
             if is_conditional(request.options):
                 yield from self._check_conditions(chosen, request, parameters)
             if callable(self._etag) and request.code == Code.GET:
-                etag = yield from wait(self._etag(request, **parameters))
+                etag = yield from _ask(self._etag, request, parameters)
                 if etag is not None and etag in request.options.etags and not _is_later_block(request):
                     return Response(Code.VALID, etag=etag)
         result = yield from wait(chosen.handler(request, **parameters))
@@ -269,10 +269,24 @@ class Resource:
         if not is_conditional(left.options):
             return
         if callable(self._etag):
-            etags = [(yield from wait(self._etag(request, **parameters)))]
+            etags = [(yield from _ask(self._etag, request, parameters))]
         else:
             etags = yield from find_etags(self._handlers.get(Code.GET, ()), request, parameters)
         check_conditions(left, None, *etags)
+
+
+def _ask(function: ETagFunction, request: Request, parameters: dict[str, Any]) -> Steps[bytes | None]:
+    """Return the ETag that the application's function gives; None if it says that the resource does not exist."""
+    try:
+        return (yield from wait(function(request, **parameters)))
+    except NotFound as exc:
+        if exc.response is not None:
+            raise  # An error that it got as a client is not about this resource.
+        return None
+
+
+def _is_async(handler: ResourceHandler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _is_later_block(request: Request) -> bool:

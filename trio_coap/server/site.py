@@ -7,7 +7,7 @@ handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack, final
 
 from trio_coap.server.declarations import (
@@ -20,8 +20,10 @@ from trio_coap.server.declarations import (
 from trio_coap.server.observable import Observable
 from trio_coap.server.paths import PARAMETER, Node, descend, find_resource, make_resource, split_path
 from trio_coap.server.resource import Resource
+from trio_coap.server.wellknown import WELL_KNOWN_CORE, make_core
 from trio_coap.wire.codes import Code
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import NotFound
 
@@ -59,12 +61,19 @@ class Site:
         def switch_lamp(request, number):
             lamps[number] = request.json()
 
-    A path that leads nowhere is answered with 4.04, a method that a resource lacks with 4.05.
+    A path that leads nowhere is answered with 4.04, a method that a resource lacks with 4.05.  What there is, and what
+    is declared about it, stands at ``/.well-known/core`` (:rfc:`6690`), unless there is a resource of the application's
+    own at that path.
     """
 
-    def __init__(self) -> None:
-        """Make a site without resources."""
+    def __init__(self, *, well_known: bool = True) -> None:
+        """Make a site without resources.
+
+        Args:
+          well_known: False if it is not to answer at ``/.well-known/core`` by itself.
+        """
         self._root = Node()
+        self._core = make_core(self._root) if well_known else None
 
     def resource(self, path: str, **declarations: Unpack[ResourceDeclarations]) -> Resource:
         """Return the resource at the template *path*, made if it is not there yet.
@@ -141,6 +150,20 @@ class Site:
             raise LocalProtocolError(f"there are resources below {path!r} already")
         node.children[last] = site._root
 
+    def add_links(self, links: Callable[[], Iterable[Link]]) -> None:
+        """Have further links listed at ``/.well-known/core``.
+
+        Example::
+
+            site.add_links(lambda: [Link(f"/lamps/{number}", {"rt": "light"}) for number in lamps])
+
+        Args:
+          links: a plain function that is called whenever the resources are listed, such as for the resources that a
+            template with parameters stands for.  If this site is mounted, targets and anchors that start with a slash
+            are meant below its path.
+        """
+        self._root.further_links.append(links)
+
     def understands(self, request: Request) -> frozenset[int]:
         """Return the numbers of the critical options that are processed for *request*."""
         found = self._find(request)
@@ -173,4 +196,12 @@ class Site:
         return None if found is None else found[0].find_handler(request)
 
     def _find(self, request: Request) -> tuple[Resource, dict[str, Any]] | None:
-        return find_resource(self._root, request.options.uri_path, 0, {})
+        path = request.options.uri_path
+        if path == WELL_KNOWN_CORE and self._core is not None:
+            # Like any literal path, it goes before parameters.
+            node: Node | None = self._root
+            for segment in path:
+                node = None if node is None else node.children.get(segment)
+            if node is None or node.resource is None:
+                return self._core, {}
+        return find_resource(self._root, path, 0, {})
