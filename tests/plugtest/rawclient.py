@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -59,8 +60,10 @@ class Message:
         return [value for found, value in self.options if found == number]
 
     def octets(self, number: int) -> bytes | None:
-        (value,) = self.all(number) or [None]
-        return value
+        """Return the value of the option, which must not be there twice; None if it is not there."""
+        values = self.all(number)
+        assert len(values) <= 1
+        return values[0] if values else None
 
     def number(self, number: int) -> int | None:
         value = self.octets(number)
@@ -97,6 +100,7 @@ def _nibble(value: int) -> tuple[int, bytes]:
 
 def decode(octets: bytes) -> Message:
     """Return what *octets* say; asserts that they are well-formed."""
+    assert len(octets) >= 4
     assert octets[0] >> 6 == 1
     length = octets[0] & 15
     assert length <= 8
@@ -245,13 +249,18 @@ async def open_raw_client(address: tuple[str, int]) -> AsyncIterator[RawClient]:
         yield RawClient(sock)
 
 
+_ATTRIBUTE = r';([a-z]+)(?:=(?:"([^"]*)"|([^";,]*)))?'
+_LINK = re.compile(rf"<([^>]*)>((?:{_ATTRIBUTE})*)(?:,|$)")
+
+
 def parse_links(text: str) -> dict[str, dict[str, str]]:
-    """Return the attributes of each link by its target (:rfc:`6690` section 2); commas stand only between links."""
+    """Return the attributes of each link by its target (:rfc:`6690` section 2)."""
     links: dict[str, dict[str, str]] = {}
-    for link in text.split(",") if text else ():
-        target, *attributes = link.split(";")
-        assert target[0] == "<"
-        assert target[-1] == ">"
-        pairs: Iterable[tuple[str, str, str]] = (attribute.partition("=") for attribute in attributes)
-        links[target[1:-1]] = {name: value.strip('"') for name, _, value in pairs}
+    position = 0
+    while position < len(text):
+        link = _LINK.match(text, position)
+        assert link is not None, text[position:]
+        assert link[1] not in links
+        links[link[1]] = {name: quoted or plain for name, quoted, plain in re.findall(_ATTRIBUTE, link[2])}
+        position = link.end()
     return links

@@ -142,8 +142,11 @@ async def test_td_coap_core_15_get_with_a_piggybacked_response_over_a_lossy_netw
     dropped: str, address: tuple[str, int]
 ) -> None:
     """CON GET /test; the request, or the response, is lost.  The client repeats it: 2.05 under the same message ID."""
-    lost = {"drop_forward": {1}} if dropped == "request" else {"drop_back": {1}}
-    async with open_relay(address, **lost) as relay, open_raw_client(relay.address) as client:
+    drop_forward, drop_back = ({1}, set[int]()) if dropped == "request" else (set[int](), {1})
+    async with (
+        open_relay(address, drop_forward=drop_forward, drop_back=drop_back) as relay,
+        open_raw_client(relay.address) as client,
+    ):
         request = client.make(GET, "/test")
         response, attempts = await client.exchange_persistently(request)
         assert attempts == 2

@@ -53,7 +53,7 @@ class ChangingResource:
     def read(self, request: Request) -> Response:
         """Answer GET, and make a notification."""
         current = self._put or Stored(f"state {self._number} of this one\n" * self._lines)
-        return current.to_response(max_age=self._max_age)
+        return current.to_response().replace(max_age=self._max_age)
 
     def write(self, request: Request) -> None:
         """Answer PUT."""

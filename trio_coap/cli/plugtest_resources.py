@@ -113,7 +113,9 @@ def _make_separate(site: Site, delay: float) -> None:
         await trio.sleep(delay)
         return "This has taken a while.\n"
 
-    @site.get("/large-separate", produces="text/plain", sz=len(LARGE_BODY), title="Large resource, separate response")
+    @site.get(
+        "/large-separate", produces="text/plain", sz=len(LARGE_BODY), title="Large resource with a separate response"
+    )
     async def read_large(request: Request) -> str:
         await trio.sleep(delay)
         return LARGE_BODY

@@ -33,9 +33,9 @@ class Stored:
     payload: bytes | str
     content_format: int = TEXT_PLAIN
 
-    def to_response(self, **options: int) -> Response:
+    def to_response(self) -> Response:
         """Return the response to a GET."""
-        return Response(payload=self.payload, content_format=self.content_format, **options)
+        return Response(payload=self.payload, content_format=self.content_format)
 
 
 def store(request: Request) -> Stored:
@@ -67,7 +67,7 @@ def _make_validated(site: Site) -> None:
     """``/validate`` is always there, and its ETag says in which state."""
     stored = [Stored("This is to be validated.\n")]
 
-    @site.get("/validate", etag=True, title="Varies; has an ETag")
+    @site.get("/validate", etag=True, title="Varies and has an ETag")
     def read(request: Request) -> Response:
         return stored[0].to_response()
 
