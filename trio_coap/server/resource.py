@@ -217,13 +217,13 @@ class Resource:
     def understands(self, request: Request) -> frozenset[int]:
         """Return the numbers of the critical options that are processed for *request*, beside those that always are."""
         handlers = self._handlers.get(request.code, ())
-        understood = frozenset[int]().union(*[one.understands for one in handlers])
+        try:
+            understood = choose(handlers, request)[0].understands
+        except ResponseError:  # This is what will be answered, not 4.02.
+            understood = frozenset[int]().union(*[one.understands for one in handlers])
         # Of what cannot be fetched nobody knows the state, unless there is a function for it.
-        return (
-            understood | CONDITIONS
-            if callable(self._etag) or (self._etag and Code.GET in self._handlers)
-            else understood
-        )
+        is_known = callable(self._etag) or (self._etag and Code.GET in self._handlers)
+        return understood | CONDITIONS if is_known else understood
 
     def handle(self, request: Request, parameters: dict[str, Any]) -> Result:
         """Answer *request*.
