@@ -1,8 +1,8 @@
 """Strict by default: what arrives, and what must happen, one test for each row of the table.
 
 :data:`ROWS` is the table.  Each row has a test that is named for it and whose docstring begins with its text; more cases of
-most of them stand in the tests of the modules.  Of groups there is what holds without the leisure of :rfc:`7252` section 8.2,
-which multicast brings.
+most of them stand in the tests of the modules.  Of groups there is what holds on any transport; the leisure of
+:rfc:`7252` section 8.2, and silence in place of errors, come with multicast.
 """
 
 from __future__ import annotations
