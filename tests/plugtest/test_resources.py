@@ -22,6 +22,7 @@ from tests.plugtest.rawclient import (
     Message,
     RawClient,
 )
+from tests.plugtest.test_td_coap_link import discover
 from trio_coap.cli.plugtest import Plugtest
 from trio_coap.cli.plugtest_storage import MAX_CREATED
 
@@ -181,6 +182,25 @@ async def test_creating_and_deleting(client: RawClient) -> None:
 async def test_further_formats(client: RawClient) -> None:
     assert (await client.ask(GET, "/multi-format", (ACCEPT, 50))).text == '{"format":"json"}'
     assert (await client.ask(GET, "/multi-format", (ACCEPT, 60))).payload == b"\xa1\x66format\x64cbor"
+
+
+@pytest.mark.parametrize(
+    ("query", "paths"),
+    [
+        ("ct=41", {"/multi-format"}),
+        ("ct=40", {"/path", "/large-create"}),
+        ("sz=1280", {"/large", "/large-separate"}),
+        ("sz=128", set()),
+        ("title=Link*", {"/link1", "/link2", "/link3"}),
+        ("title=Long path", {"/seg1", "/seg1/seg2", "/seg1/seg2/seg3"}),
+        ("rt=Type", set()),
+        ("rt=Type*", {"/link1", "/link2", "/link3"}),
+        ("href=/obs*", {"/obs", "/obs-non", "/obs-large", "/obs-reset"}),
+        ("rt=Type3&if=foo", {"/link3"}),
+    ],
+)
+async def test_each_attribute_filters(query: str, paths: set[str], client: RawClient) -> None:
+    assert (await discover(client, f"?{query}")).keys() == paths
 
 
 async def test_the_observable_resource_comes_back_after_delete(client: RawClient) -> None:
