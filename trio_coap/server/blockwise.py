@@ -190,9 +190,7 @@ class BlockwiseHandler:
     def _run(self, whole: Request, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
         """Run the handler on *whole*, which *request* has completed."""
         if whole.options.block2 is not None:
-            # Who asks for a later block has the first one of this body, and wants the rest whatever else it has.
-            options = whole.options.without(_ETAG) if whole.options.block2.number else whole.options
-            whole = whole.replace(options=options, block2=None)
+            whole = whole.replace(block2=None)
         if whole.options.block1 is not None:
             whole = whole.replace(block1=None)
         try:
@@ -241,15 +239,16 @@ class BlockwiseHandler:
         # Without its payload, a FETCH does not say what it wants.
         if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
             raise RequestEntityIncomplete("the response is not remembered any more")
-        return self._run(request, request)
+        # Who asks for a later block has the first one of this body, and wants the rest whatever else it has.
+        return self._run(request.replace(etag=None), request)
 
     # Responses.
 
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
-        if whole.options.raw(_ETAG):
-            response = validate(response, whole)
         asked = request.options.block2
         size = self._size(asked)
+        if whole.options.raw(_ETAG) and (asked is None or not asked.number):
+            response = validate(response, whole)
         if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
             block = response
         elif asked is not None and asked.number and not _has_blocks(response):
@@ -277,9 +276,9 @@ class BlockwiseHandler:
         try:
             if not representation.is_current:
                 raise BodyConsumed("the file has changed")
-            held = representation.head if is_remembered else validate(representation.head, whole)
-            if held.code == Code.VALID:
-                return self._complete(held, request)
+            head = representation.head if start else validate(representation.head, whole)
+            if head.code == Code.VALID:
+                return self._complete(head, request)
             payload, is_more = await representation.read(start, size)
             is_kept = is_more and (is_remembered or self._remember(representation, request))
             block = representation.make_block(payload, is_more, start, size, asked)

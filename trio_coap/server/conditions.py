@@ -123,8 +123,16 @@ def find_etags(
 
 
 def _get_for(request: Request) -> Request:
-    asking = request.replace(payload=b"", options=request.options.without(*_NOT_FOR_GET))
-    asking.code = Code.GET
+    asking = Request(
+        Code.GET,
+        options=request.options.without(*_NOT_FOR_GET),
+        type=request.type,
+        message_id=request.message_id,
+        token=request.token,
+        source_endpoint=request.source_endpoint,
+        destination_endpoint=request.destination_endpoint,
+    )
+    asking.local_address = request.local_address
     return asking
 
 
