@@ -6,11 +6,13 @@ What applications use is here; the rooms below are for who builds on them.
 from trio_coap.client import (
     BlockTransferError,
     BodyTooLarge,
+    CacheStatistics,
     Client,
     Observation,
     Progress,
     RepresentationChanged,
     RequestHandle,
+    ResponseCache,
     StreamedResponse,
     UnprocessableResponse,
     open_client,
@@ -48,9 +50,17 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
 from trio_coap.wire.definitions import OptionDefinition, OptionFormat, register_option
-from trio_coap.wire.errors import CoapError, LocalProtocolError, MessageFormatError, RemoteProtocolError
+from trio_coap.wire.errors import (
+    CoapError,
+    LocalProtocolError,
+    MessageFormatError,
+    MissingExtra,
+    PayloadFormatError,
+    RemoteProtocolError,
+)
 from trio_coap.wire.message import Message, Request, Response
 from trio_coap.wire.options import OptionProblem, Options
+from trio_coap.wire.problems import ProblemDetails, TaggedText
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadOption,
@@ -94,6 +104,7 @@ __all__ = [
     "BlockPolicy",
     "BlockTransferError",
     "BodyTooLarge",
+    "CacheStatistics",
     "Client",
     "ClientError",
     "CoapError",
@@ -116,6 +127,7 @@ __all__ = [
     "MessageFormatError",
     "MessageType",
     "MethodNotAllowed",
+    "MissingExtra",
     "NetworkError",
     "NotAcceptable",
     "NotFound",
@@ -128,8 +140,10 @@ __all__ = [
     "OptionFormat",
     "OptionProblem",
     "Options",
+    "PayloadFormatError",
     "PendingLimitReached",
     "PreconditionFailed",
+    "ProblemDetails",
     "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
@@ -142,6 +156,7 @@ __all__ = [
     "ResetReceived",
     "Resource",
     "Response",
+    "ResponseCache",
     "ResponseError",
     "Server",
     "ServerError",
@@ -150,6 +165,7 @@ __all__ = [
     "SocketEndpoint",
     "StreamedBody",
     "StreamedResponse",
+    "TaggedText",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",

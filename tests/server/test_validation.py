@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from tests.server.observing import Sensor, open_stage
 from tests.server.stage import make_request
 from tests.server.stage import open_stage as open_plain_stage
-from trio_coap import Block, Code, Options, Request, Response, Site, StreamedBody
+from trio_coap import Block, Code, Options, Request, Response, Site, StreamedBody, block_policy
 from trio_coap.testing import VirtualNetwork, open_pair
 
 TAG, OTHER = b"\x01", b"\x02"
@@ -285,6 +285,22 @@ async def test_blocks_that_a_handler_makes_itself_get_no_hash(autojump_clock: Mo
     site.get("/r", etag=True)(lambda request: Response(payload=bytes(16), block2=Block(0, True, 0)))
     async with open_pair(site) as (client, _), client.request(Code.GET, "/r") as handle:
         assert (await handle.receive()).options.etag is None
+
+
+async def test_a_handler_that_sees_blocks_is_asked_for_the_later_ones(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    site = Site()
+
+    @site.get("/r", etag=lambda request: TAG)
+    @block_policy(sees_blocks=True)
+    def read(request: Request) -> Response:
+        return Response(payload=b"x", block2=request.options.block2)
+
+    async with open_plain_stage(site, coap_network) as stage:
+        for number, code in enumerate((Code.VALID, Code.CONTENT)):
+            request = make_request(message_id=number, block2=Block(number, False, 0), etag=TAG)
+            assert (await stage.ask(request)).code == code
 
 
 # Notifications.

@@ -23,6 +23,7 @@ from trio_coap.wire.codes import Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
 from trio_coap.wire.options import Options
+from trio_coap.wire.response_errors import error_for_response
 from trio_coap.wire.uri import CoapUri
 
 
@@ -116,8 +117,8 @@ def _show(response: Response, elapsed: float, plan: Plan, arguments: Namespace, 
     is_diagnostic = not response.code.is_success and content_format is None
     if not response.code.is_success:
         # Section 5.5.2: without a format, the payload of an error is a text for people.
-        detail = f": {printable(response.text, one_line=True)}" if is_diagnostic and response.payload else ""
-        say(f"coap: {response.code}{detail}")
+        said = response.text if is_diagnostic else str(error_for_response(response).problem or "")
+        say(f"coap: {response.code}{': ' if said else ''}{printable(said, one_line=True)}")
     elif arguments.include or (not response.payload and sys.stdout.isatty()):
         say(str(response.code))
     if arguments.include:

@@ -1,5 +1,6 @@
 """Requests: what an application asks of other endpoints."""
 
+from trio_coap.client.cache import CacheStatistics, ResponseCache
 from trio_coap.client.client import Client, open_client
 from trio_coap.client.handle import RequestHandle, UnprocessableResponse
 from trio_coap.client.observation import Observation
@@ -9,11 +10,13 @@ from trio_coap.client.transfer import BlockTransferError, BodyTooLarge, Progress
 __all__ = [
     "BlockTransferError",
     "BodyTooLarge",
+    "CacheStatistics",
     "Client",
     "Observation",
     "Progress",
     "RepresentationChanged",
     "RequestHandle",
+    "ResponseCache",
     "StreamedResponse",
     "UnprocessableResponse",
     "open_client",

@@ -13,6 +13,7 @@ from trio_coap.client.arguments import (
     split_transfer_arguments,
 )
 from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.cache import ResponseCache
 from trio_coap.client.handle import FindTargets, RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
@@ -52,6 +53,9 @@ class Client:
     The addresses of a name are tried in the resolver's order: the next one when the network says that one cannot be
     reached, or after MAX_TRANSMIT_WAIT of silence.
 
+    Attributes:
+      cache: keeps responses, or None.
+
     They raise what :meth:`RequestHandle.receive` raises, and before anything is sent
 
     - :exc:`UriError` (a LocalProtocolError and a ValueError), if *uri* is not a URI of CoAP;
@@ -61,13 +65,17 @@ class Client:
     - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
-    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
+    def __init__(
+        self, endpoint: DrivenEndpoint, base_uri: str | None = None, *, cache: ResponseCache | None = None
+    ) -> None:
         """Make a client on a running endpoint; it needs no closing.
 
         Args:
           endpoint: sends the requests; it may be a server's at the same time.
           base_uri: what relative URIs are relative to.
+          cache: keeps responses, and answers from them; by default nothing is kept.
         """
+        self.cache = cache
         self._endpoint = endpoint
         self._finder = TargetFinder(base_uri)
         self._tags = RequestTags()
@@ -120,6 +128,11 @@ class Client:
             :exc:`BodyTooLarge` where it is that.
           CoapError: see :meth:`RequestHandle.receive`.
         """
+        if self.cache is not None:
+            return await self.cache.exchange(self._exchange, self._finder.base_uri, code, uri, payload, arguments)
+        return await self._exchange(code, uri, payload, arguments)
+
+    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments) -> Response:
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         conversation, reader = self._converse(code, uri, payload, rest)
         if _names_a_block(conversation.template):
@@ -172,7 +185,8 @@ class Client:
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
         template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
         template.options = template.options.replace(observe=REGISTER)
-        return Observation(self._endpoint, find_targets, parameters)
+        received = self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, arguments)
+        return Observation(self._endpoint, find_targets, parameters, received=received)
 
     @asynccontextmanager
     async def stream(
@@ -206,7 +220,11 @@ class Client:
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
-        yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
+        if self.cache is None:
+            first = await upload.run()
+        else:
+            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
+        yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
 
     async def ping(
         self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None
@@ -279,6 +297,7 @@ async def open_client(
     base_uri: str | None = None,
     host: str | None = None,
     port: int | None = None,
+    cache: ResponseCache | None = None,
     **arguments: Unpack[EndpointArguments],
 ) -> AsyncIterator[Client]:
     """Open a client for the body.
@@ -287,6 +306,7 @@ async def open_client(
       endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
         of its own.
       base_uri: what relative URIs are relative to.
+      cache: keeps responses, and answers from them; by default nothing is kept.
       host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
 
     Raises:
@@ -295,4 +315,4 @@ async def open_client(
       UriError: if *base_uri* is not an absolute URI of CoAP.
     """
     async with use_endpoint(endpoint, host, port, 0, arguments) as used:
-        yield Client(used, base_uri)
+        yield Client(used, base_uri, cache=cache)

@@ -18,6 +18,7 @@ deregisters, unless the observation has ended: the registration may have arrived
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, final
 
@@ -89,6 +90,7 @@ class Observation:
         endpoint: LocalEndpoint,
         find_targets: FindTargets,
         parameters: TransmissionParameters | None = None,
+        received: Callable[[Response], None] | None = None,
     ) -> None:
         """Prepare an observation; nothing is sent yet.
 
@@ -96,8 +98,10 @@ class Observation:
           endpoint: which sends the registration.
           find_targets: finds the registrations for each address, in the order in which they are to be tried.
           parameters: the transmission parameters of the requests.
+          received: is told each state when it arrives, the newest one so far, before the consumer gets it; must not raise.
         """
         self.skipped = 0
+        self._received = received
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._parameters = parameters
@@ -251,6 +255,8 @@ class Observation:
             self._end()
 
     def _put(self, response: Response) -> None:
+        if self._received is not None:
+            self._received(response)
         assert self._channel is not None
         sender, receiver = self._channel
         try:

@@ -209,6 +209,9 @@ class Resource:
 
     def find_handler(self, request: Request) -> ResourceHandler | None:
         """Return the handler that answers *request*, or None if there is none."""
+        handler = self._undeclared.get(request.code)
+        if handler is not None:
+            return handler
         try:
             return choose(self._handlers.get(request.code, ()), request)[0].handler
         except ResponseError:
