@@ -61,10 +61,13 @@ def make_request(
     code: Code | int = Code.GET,
     type: MessageType = CON,
     message_id: int = 0x1234,
-    token: bytes = b"tk",
+    token: bytes | None = None,
     payload: bytes = b"",
     **options: object,
 ) -> Request:
+    """Return a request; without a token it gets one that goes with its message ID."""
+    if token is None:
+        token = b"tk" if message_id == 0x1234 else message_id.to_bytes(2, "big")
     return Request(
         code,
         payload,

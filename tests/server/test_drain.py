@@ -310,7 +310,7 @@ async def test_closing_the_endpoint_ends_the_draining(coap_network: VirtualNetwo
 
     async with trio.open_nursery() as nursery:
         server: Server = await nursery.start(serve_and_see)
-        server.dispatcher._deliveries._entries[object()] = False  # type: ignore[index]
+        server.dispatcher._deliveries._entries[object()] = None  # type: ignore[index]
         nursery.start_soon(server.drain)
         await wait_all_tasks_blocked()
         assert not raised.is_set()

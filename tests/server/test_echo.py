@@ -103,7 +103,7 @@ class Lock:
         return "unlocked"
 
     async def later(self, request: Request) -> str:
-        await trio.sleep(1)
+        await trio.sleep(0.05)
         return self(request)
 
 
@@ -112,50 +112,64 @@ def lock() -> Lock:
     return Lock()
 
 
+def put(message_id: int, echo: bytes | None = None, path: str = "lock") -> Request:
+    return make_request(path, code=Code.PUT, message_id=message_id, echo=echo)
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_request_that_is_not_shown_fresh_is_challenged(
-    is_async: bool, lock: Lock, autojump_clock: MockClock
+    is_async: bool, lock: Lock, coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
-    async with open_pair(lock.later if is_async else lock) as (client, server):
-        challenge = await client.put("/lock")
+    async with open_stage(lock.later if is_async else lock, coap_network) as stage:
+        challenge = await stage.ask(put(1))
         assert (challenge.code, challenge.payload) == (Code.UNAUTHORIZED, b"")
         assert challenge.options.echo
         assert lock.unlocked == 0
-        assert (await client.put("/lock", echo=challenge.options.echo)).text == "unlocked"
+        assert (await stage.ask(put(2, challenge.options.echo))).text == "unlocked"
         assert lock.unlocked == 1
-        assert server.statistics().challenges == 1
+        assert stage.server.statistics().challenges == 1
 
 
-async def test_a_value_can_be_used_until_it_is_too_old(lock: Lock, autojump_clock: MockClock) -> None:
-    async with open_pair(lock) as (client, _):
-        echo = (await client.put("/lock")).options.echo
+async def test_our_client_shows_that_its_request_is_fresh(lock: Lock, autojump_clock: MockClock) -> None:
+    async with open_pair(lock) as (client, server):
+        assert (await client.put("/lock")).text == "unlocked"
+        assert (lock.unlocked, server.statistics().challenges) == (1, 1)
+
+
+async def test_a_value_can_be_used_until_it_is_too_old(
+    lock: Lock, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_stage(lock, coap_network) as stage:
+        echo = (await stage.ask(put(0))).options.echo
         codes = []
-        for _ in range(4):
-            codes.append((await client.put("/lock", echo=echo)).code)
+        for number in range(1, 5):
+            codes.append((await stage.ask(put(number, echo))).code)
             await trio.sleep(2)
         assert codes == [Code.CHANGED, Code.CHANGED, Code.CHANGED, Code.UNAUTHORIZED]
 
 
-async def test_a_value_that_we_did_not_make_shows_nothing(lock: Lock, autojump_clock: MockClock) -> None:
-    async with open_pair(lock) as (client, _):
-        for echo in (b"x", bytes(12), bytes(40)):
-            assert (await client.put("/lock", echo=echo)).code is Code.UNAUTHORIZED
+async def test_a_value_that_we_did_not_make_shows_nothing(
+    lock: Lock, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_stage(lock, coap_network) as stage:
+        for number, echo in enumerate((b"x", bytes(12), bytes(40))):
+            assert (await stage.ask(put(number, echo))).code is Code.UNAUTHORIZED
         assert lock.unlocked == 0
 
 
 async def test_another_client_cannot_use_the_value(
     lock: Lock, coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
-    async with open_pair(lock, network=coap_network) as (client, server):
-        echo = (await client.put("/lock")).options.echo
+    async with open_stage(lock, coap_network) as stage:
+        echo = (await stage.ask(put(1))).options.echo
         other = coap_network.create_bound_endpoint("other")
-        other.rawsendto(make_request(code=Code.PUT, echo=echo).encode(), Endpoint(server.endpoint.sockaddr))
+        other.rawsendto(put(2, echo).encode(), stage.endpoint.remote)
         octets, _ = await other.rawrecvfrom(1000)
         assert octets[1] == Code.UNAUTHORIZED
         other.close()
 
 
-async def test_the_decorator_on_a_resource_of_a_site(lock: Lock, autojump_clock: MockClock) -> None:
+async def test_the_decorator_on_a_resource_of_a_site(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     site = Site()
 
     @site.put("/door/{number}")
@@ -164,10 +178,10 @@ async def test_the_decorator_on_a_resource_of_a_site(lock: Lock, autojump_clock:
         await trio.sleep(1)
         return f"door {number}"
 
-    async with open_pair(site) as (client, _):
-        challenge = await client.put("/door/7")
+    async with open_stage(site, coap_network) as stage:
+        challenge = await stage.ask(put(1, path="door/7"))
         assert challenge.code is Code.UNAUTHORIZED
-        assert (await client.put("/door/7", echo=challenge.options.echo)).text == "door 7"
+        assert (await stage.ask(put(2, challenge.options.echo, "door/7"))).text == "door 7"
 
 
 def put_block(number: int, more: bool, payload: bytes, echo: bytes | None, message_id: int) -> Request:

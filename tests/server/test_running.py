@@ -66,7 +66,7 @@ async def is_cancelled(stage: Stage, slow: Slow) -> bool:
 async def test_deregistration(slow: Slow, coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     """RFC 7641 section 3.6."""
     async with open_running(slow, coap_network) as stage:
-        assert (await stage.ask(make_request(message_id=2, observe=1, payload=b"x"))).text == "quick"
+        assert (await stage.ask(make_request(message_id=2, token=b"tk", observe=1, payload=b"x"))).text == "quick"
         assert await is_cancelled(stage, slow)
 
 
@@ -83,7 +83,7 @@ async def test_deregistration_under_an_empty_token(
 async def test_the_token_in_use_again(slow: Slow, coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
     """RFC 7252 section 5.3.1: tokens in use between two endpoints are unique."""
     async with open_running(slow, coap_network) as stage:
-        assert (await stage.ask(make_request(message_id=2, payload=b"x"))).text == "quick"
+        assert (await stage.ask(make_request(message_id=2, token=b"tk", payload=b"x"))).text == "quick"
         assert await is_cancelled(stage, slow)
 
 
@@ -158,7 +158,7 @@ async def test_another_remote_cancels_nothing(
 ) -> None:
     async with open_running(slow, coap_network) as stage:
         other = coap_network.create_bound_endpoint("other", 5683)
-        for message in (make_request(message_id=2, payload=b"x"), Message(type=RST, message_id=0x1234)):
+        for message in (make_request(message_id=2, token=b"tk", payload=b"x"), Message(type=RST, message_id=0x1234)):
             other.rawsendto(message.encode(), stage.endpoint.remote)
         assert not await is_cancelled(stage, slow)
         other.close()
@@ -197,7 +197,7 @@ async def test_a_registration_that_is_not_answered_yet_ends_with_its_handler(
     async with open_stage(state, coap_network) as stage:
         stage.send(make_request(observe=0))
         assert (await stage.peer.receive()).is_empty
-        assert (await stage.ask(make_request(message_id=2, payload=b"x"))).code is Code.CONTENT
+        assert (await stage.ask(make_request(message_id=2, token=b"tk", payload=b"x"))).code is Code.CONTENT
         assert await is_cancelled(stage, slow)
         assert len(state) == len(stage.server.dispatcher.observers) == 0
 

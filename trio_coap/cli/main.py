@@ -69,6 +69,10 @@ def _dispatch(arguments: Namespace) -> int:
         from trio_coap.cli.ping import run_ping
 
         return run_ping(arguments)
+    if arguments.verb == "plugtest":
+        from trio_coap.cli.plugtest import run_plugtest
+
+        return run_plugtest(arguments)
     from trio_coap.cli.request import run_request
 
     return run_request(arguments)

@@ -47,7 +47,7 @@ _METHODS = (
     (Code.IPATCH, "ipatch", "change parts of a resource, idempotently (RFC 8132)"),
 )
 
-VERBS = (*(name for _, name, _ in _METHODS), "ping", "decode")
+VERBS = (*(name for _, name, _ in _METHODS), "ping", "plugtest", "decode")
 
 _WITHOUT_PAYLOAD = """\
 examples:
@@ -69,6 +69,15 @@ _PING = """\
 examples:
   coap ping localhost
   coap ping 'coap://[2001:db8::1]:61616' --count 10 --interval 0.2
+"""
+
+_PLUGTEST = """\
+examples:
+  coap plugtest
+  coap plugtest --bind 127.0.0.1:0
+  coap plugtest --bind '[2001:db8::1]:5683' --period 1
+
+Ctrl-C and SIGTERM end it, with status 0.
 """
 
 _DECODE = """\
@@ -115,6 +124,7 @@ def make_parser() -> Parser:
         _add_output(verb)
         _add_transmission(verb)
     _add_ping(verbs)
+    _add_plugtest(verbs)
     _add_decode(verbs)
     return parser
 
@@ -236,6 +246,25 @@ def _add_ping(verbs: Verbs[Parser]) -> None:
     _add_jsonl(verb, "print a record in JSON for each ping")
 
 
+def _add_plugtest(verbs: Verbs[Parser]) -> None:
+    what = "serve the resources of the ETSI CoAP plugtests, to test clients against"
+    verb = _add_verb(verbs, "plugtest", what, f"{_PLUGTEST}\n{EXIT_STATUSES}")
+    verb.add_argument(
+        "--bind",
+        metavar="[HOST]:PORT",
+        type=_address,
+        default=(None, 5683),
+        help="where to listen (:5683, on all addresses); port 0 takes one that is free",
+    )
+    verb.add_argument(
+        "--period",
+        metavar="SECONDS",
+        type=_number(float, 0.01, 86400),
+        default=5.0,
+        help="how often the observable resources change (5)",
+    )
+
+
 def _add_decode(verbs: Verbs[Parser]) -> None:
     verb = _add_verb(verbs, "decode", "explain datagrams field by field", f"{_DECODE}\n{EXIT_STATUSES}")
     verb.add_argument(
@@ -268,6 +297,14 @@ def _add_ack_timeout(group: argparse._ActionsContainer) -> None:
         type=_number(float, 0.001, 3600),
         help="how long to wait, at the least, before the first repetition (2)",
     )
+
+
+def _address(text: str) -> tuple[str | None, int]:
+    """Read ``HOST:PORT``, ``[HOST]:PORT`` or ``:PORT``; no host means all addresses."""
+    match = re.fullmatch(r"(?:\[([^][]+)\]|([^][:]*)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address to listen on: write :5683, 127.0.0.1:5683 or [::1]:0")
+    return match[1] or match[2] or None, int(match[3])
 
 
 def _content_format(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Unpack, final
 
 from trio_coap.client.arguments import (
@@ -12,22 +13,28 @@ from trio_coap.client.arguments import (
     split_arguments,
     split_transfer_arguments,
 )
+from trio_coap.client.attempt import FindTargets
+from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import Download, Upload
 from trio_coap.client.cache import ResponseCache
-from trio_coap.client.handle import FindTargets, RequestHandle
+from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
+from trio_coap.client.handle import RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
+from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder
-from trio_coap.client.transfer import Conversation, RequestTags
+from trio_coap.client.targets import TargetFinder, address_request
+from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
 
@@ -46,6 +53,9 @@ class Client:
     Bodies that are too large for a datagram go in blocks (:rfc:`7959`), in both directions and without further ado; see
     :class:`TransferArguments`, and :meth:`stream` for what should not be held in memory.  Who gives *block1* or *block2*
     gets exactly that block, and does the rest.
+
+    A server may answer 4.01 with an Echo option, to see whether the request is fresh and comes from where it says.  The
+    same request is sent again with that Echo then, once (:rfc:`9175` section 2.3).
 
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
@@ -66,7 +76,12 @@ class Client:
     """
 
     def __init__(
-        self, endpoint: DrivenEndpoint, base_uri: str | None = None, *, cache: ResponseCache | None = None
+        self,
+        endpoint: DrivenEndpoint,
+        base_uri: str | None = None,
+        *,
+        cache: ResponseCache | None = None,
+        holds_back: bool = False,
     ) -> None:
         """Make a client on a running endpoint; it needs no closing.
 
@@ -74,9 +89,11 @@ class Client:
           endpoint: sends the requests; it may be a server's at the same time.
           base_uri: what relative URIs are relative to.
           cache: keeps responses, and answers from them; by default nothing is kept.
+          holds_back: whether requests wait as long as a server asks for; see :func:`open_client`.
         """
         self.cache = cache
         self._endpoint = endpoint
+        self._backpressure = Backpressure(endpoint) if holds_back else None
         self._finder = TargetFinder(base_uri)
         self._tags = RequestTags()
 
@@ -118,6 +135,9 @@ class Client:
     ) -> Response:
         """Send a request with any method and return the response: what the methods above do.
 
+        With *no_response* it waits all the same, for as long as the caller's cancel scope lets it, because the server
+        may answer nevertheless; :meth:`tell` does not.
+
         Args:
           code: the method.
           uri, payload, arguments: see :class:`Client`.
@@ -142,13 +162,46 @@ class Client:
         first = await upload.run()
         return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
 
+    async def tell(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
+    ) -> Response | None:
+        """Send a request and want no answer (:rfc:`7967`): No-Response is 26, for none at all, unless it is given.
+
+        It returns as soon as a Confirmable request is acknowledged, and a Non-confirmable one sent: PROBING_RATE may take
+        its time.  The request is one message, never in blocks.  Cancelling ends it, as with the methods above.
+
+        Example::
+
+            await client.tell(Code.PUT, "coap://[::1]/level", "17", confirmable=False)
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Returns:
+          The response, if the acknowledgement has brought one nevertheless, whatever its code; otherwise None.  One
+          that comes later is rejected with a Reset.
+
+        Raises:
+          TransmissionTimeout: if nobody acknowledged a Confirmable request.
+          ResetReceived: if the peer rejected it.
+          NetworkError: if the network said at once that it cannot be delivered; of a Confirmable one also later.
+          CoapError: see :class:`Client`.
+        """
+        arguments.setdefault("no_response", NO_RESPONSE_AT_ALL)
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        send = partial(tell, self._endpoint, find_targets, parameters, self._backpressure)
+        if self.cache is None:
+            return await send()
+        return await self.cache.watch(send, self._finder.base_uri, code, uri, arguments)
+
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
 
-        A handle is one exchange of messages: what is too long for one, it does not put into blocks, and of a response
-        in blocks it gives the first.
+        A handle is one exchange of messages: what is too long for one, it does not put into blocks, of a response in
+        blocks it gives the first, and a 4.01 with an Echo option is left to the caller.
 
         Args:
           code: the method.
@@ -158,14 +211,16 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
 
     def observe(
-        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
+        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
     ) -> Observation:
         """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
 
-        Of a state that comes in blocks it gives the first, with Block2; :meth:`get` reads it whole.
+        It gives whole states: what comes in blocks is put together when it is received (:rfc:`7959` section 2.6).
+        *block_size* holds for the notifications too, *max_body* for each state, and *progress* is that of the state that
+        is being read.  Who gives *block2* gets the first blocks as they come.
 
         Example::
 
@@ -175,18 +230,36 @@ class Client:
 
         Args:
           uri, arguments: see :class:`Client`.
-          payload: of a FETCH.
+          payload: of a FETCH; it must fit into one block.
           code: GET, or FETCH (:rfc:`8132` section 2.4).
 
         Raises:
-          LocalProtocolError: if *code* is another method, or an option does not fit.
+          LocalProtocolError: if *code* is another method, *payload* is too long, *block2* is another block than the
+            first, or an option does not fit.
         """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
-        template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        template.options = template.options.replace(observe=REGISTER)
-        received = self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, arguments)
-        return Observation(self._endpoint, find_targets, parameters, received=received)
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        longest = block_size or MAX_BLOCK_SIZE
+        if len(template.payload) > longest:
+            raise LocalProtocolError(
+                f"what is observed is said in one block of {longest} octets, not {len(template.payload)}"
+            )
+        block = template.options.block2
+        if block is not None and block.number:
+            raise LocalProtocolError("an observation is of the whole resource, not of a block (RFC 7959 section 2.6)")
+        early = Block.of(0, False, block_size) if block is None and block_size else block
+        template.options = template.options.replace(observe=REGISTER, block2=early)
+        reader = StateReader(self._endpoint, parameters, self._backpressure, block_size, max_body, progress)
+        return Observation(
+            self._endpoint,
+            find_targets,
+            parameters,
+            reader if block is None else None,
+            self._backpressure,
+            self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, rest),
+        )
 
     @asynccontextmanager
     async def stream(
@@ -226,6 +299,41 @@ class Client:
             first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
         yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
 
+    async def discover(
+        self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
+    ) -> tuple[Link, ...]:
+        """Ask a server what resources it has (:rfc:`6690` section 4), and return the links to them.
+
+        Example::
+
+            for link in await client.discover("coap://[::1]", rt="temperature*", obs=True):
+                print(link.target, link.title)
+
+        Args:
+          uri: any URI at the server; its path does not count.
+          remote: whom to ask, whatever the URI's host is; *uri* may be relative to it.
+          filters: attributes that the links are to have, and ``href`` for their target as the server writes it.  A
+            value may end in ``*``, for any that begins like that; True is for any value or none.  ``if_`` is ``if``.
+
+        Returns:
+          The links that meet all filters, whether or not the server applies them; with URIs as their targets.  In
+          ``link.attributes`` nothing is resolved.
+
+        Raises:
+          ResponseError: if the server answers with an error.
+          RemoteProtocolError: if it answers with something else than links (:exc:`LinkFormatError` if it is not clear
+            what they mean).
+          LinkError: if something is no filter; it is a LocalProtocolError.
+          CoapError: see :class:`Client`.
+        """
+        query = write_filters(filters)
+        base_uri = self._finder.base_uri
+        if base_uri is None and isinstance(remote, Endpoint):
+            base_uri = remote.uri
+        core_uri = find_core(uri, base_uri, filters)
+        response = await self.get(core_uri, accept=LINK_FORMAT, remote=remote)
+        return read_links(response, core_uri, query)
+
     async def ping(
         self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None
     ) -> float:
@@ -256,7 +364,7 @@ class Client:
         template, find_targets, parameters = self._prepare(code, uri, text, arguments)
         reader = BodyReader(template.payload if isinstance(body, str) else body)
         template.payload = b""
-        return Conversation(self._endpoint, template, find_targets, parameters), reader
+        return Conversation(self._endpoint, template, find_targets, parameters, self._backpressure), reader
 
     def _prepare(
         self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
@@ -266,53 +374,10 @@ class Client:
 
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
         return template, find_targets, parameters
 
 
 def _names_a_block(template: Request) -> bool:
     return template.options.block1 is not None or template.options.block2 is not None
-
-
-_SINGLE_URI_OPTIONS = frozenset({3, 7})
-"""Uri-Host and Uri-Port."""
-
-
-def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
-    options = of_uri
-    if template.options:
-        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
-        given = {number for number, _ in template.options}
-        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
-    request = template.replace(options=options)
-    request.destination_endpoint = endpoint
-    return request
-
-
-@asynccontextmanager
-async def open_client(
-    *,
-    endpoint: DrivenEndpoint | None = None,
-    base_uri: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    cache: ResponseCache | None = None,
-    **arguments: Unpack[EndpointArguments],
-) -> AsyncIterator[Client]:
-    """Open a client for the body.
-
-    Args:
-      endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
-        of its own.
-      base_uri: what relative URIs are relative to.
-      cache: keeps responses, and answers from them; by default nothing is kept.
-      host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
-
-    Raises:
-      OSError: if the address is not to be had.
-      LocalProtocolError: if *endpoint* is given, and something about another one.
-      UriError: if *base_uri* is not an absolute URI of CoAP.
-    """
-    async with use_endpoint(endpoint, host, port, 0, arguments) as used:
-        yield Client(used, base_uri, cache=cache)

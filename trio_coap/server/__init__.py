@@ -11,6 +11,7 @@ from trio_coap.server.declarations import (
 )
 from trio_coap.server.dispatcher import Handler
 from trio_coap.server.echo import EchoPolicy, fresh, require_fresh
+from trio_coap.server.incoming import BodyIncomplete, StreamedRequest
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
 from trio_coap.server.resource import Resource
@@ -22,6 +23,7 @@ from trio_coap.server.statistics import ServerStatistics
 __all__ = [
     "BlockLimits",
     "BlockPolicy",
+    "BodyIncomplete",
     "ContentFormats",
     "Declarations",
     "ETagFunction",
@@ -38,6 +40,7 @@ __all__ = [
     "ServerStatistics",
     "Site",
     "StreamedBody",
+    "StreamedRequest",
     "block_policy",
     "check_conditions",
     "fresh",

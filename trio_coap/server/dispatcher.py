@@ -152,6 +152,7 @@ class Dispatcher:
             endpoint,
             nursery,
             self.verification.is_verified,
+            self._check_drained,
             limits.max_observers,
             limits.max_observers_per_remote,
         )
@@ -254,15 +255,16 @@ class Dispatcher:
           max_age: of the 5.03 that clients get from now on, in seconds.
           when_drained: is called when no handler runs any more, and all that was to arrive has arrived or failed.
         """
-        self._when_drained = when_drained
         if self._retry_after is None:
             self._retry_after = max_age
-            self.observers.finish(_ending(max_age), self._deliveries)
+            self.observers.finish(_ending(max_age))
+        self._when_drained = when_drained
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._when_drained is not None and not self.handlers and not self._deliveries:
-            self._when_drained()
+        if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
+            return
+        self._when_drained()
 
     # Handlers that take time.
 
