@@ -13,6 +13,7 @@ from trio_coap.client.arguments import (
     split_transfer_arguments,
 )
 from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import FindTargets, RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
@@ -27,6 +28,7 @@ from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
 
@@ -207,6 +209,41 @@ class Client:
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
         yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
+
+    async def discover(
+        self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
+    ) -> tuple[Link, ...]:
+        """Ask a server what resources it has (:rfc:`6690` section 4), and return the links to them.
+
+        Example::
+
+            for link in await client.discover("coap://[::1]", rt="temperature*", obs=True):
+                print(link.target, link.title)
+
+        Args:
+          uri: any URI at the server; its path does not count.
+          remote: whom to ask, whatever the URI's host is; *uri* may be relative to it.
+          filters: attributes that the links are to have, and ``href`` for their target as the server writes it.  A
+            value may end in ``*``, for any that begins like that; True is for any value or none.  ``if_`` is ``if``.
+
+        Returns:
+          The links that meet all filters, whether or not the server applies them; with URIs as their targets.  In
+          ``link.attributes`` nothing is resolved.
+
+        Raises:
+          ResponseError: if the server answers with an error.
+          RemoteProtocolError: if it answers with something else than links (:exc:`LinkFormatError` if it is not clear
+            what they mean).
+          LinkError: if something is no filter; it is a LocalProtocolError.
+          CoapError: see :class:`Client`.
+        """
+        query = write_filters(filters)
+        base_uri = self._finder.base_uri
+        if base_uri is None and isinstance(remote, Endpoint):
+            base_uri = remote.uri
+        core_uri = find_core(uri, base_uri, query)
+        response = await self.get(core_uri, accept=LINK_FORMAT, remote=remote)
+        return read_links(response, core_uri, query)
 
     async def ping(
         self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None

@@ -33,7 +33,7 @@ class TargetFinder:
         """
         if base_uri is not None:
             parse_uri(base_uri)
-        self._base_uri = base_uri
+        self.base_uri = base_uri
         self._numeric: dict[str, Target] = {}
 
     async def find(self, uri: str, remote: EndpointAddress | None = None) -> Sequence[Target]:
@@ -52,12 +52,12 @@ class TargetFinder:
             if not isinstance(remote, Endpoint):
                 raise LocalProtocolError(f"a remote is an Endpoint, not {remote!r}")
             await trio.lowlevel.checkpoint_if_cancelled()
-            return ((remote, remote.uri_to_options(uri, self._base_uri)),)
+            return ((remote, remote.uri_to_options(uri, self.base_uri)),)
         known = self._numeric.get(uri)
         if known is not None:
             await trio.lowlevel.checkpoint_if_cancelled()
             return (known,)
-        parsed = parse_uri(uri if self._base_uri is None else resolve_reference(self._base_uri, uri))
+        parsed = parse_uri(uri if self.base_uri is None else resolve_reference(self.base_uri, uri))
         if parsed.scheme != "coap":
             raise LocalProtocolError(f"there is no transport for {parsed.scheme!r} yet; coap is the one that works")
         endpoints = await _resolve(parsed)
