@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from trio_coap.cli.parser import read_words
@@ -61,17 +61,24 @@ def _dispatch(arguments: Namespace) -> int:
         return SUCCESS
     # Warnings are about what -v shows anyway; an error is a defect, and has a traceback.
     logging.basicConfig(format="coap: %(message)s", level=logging.ERROR)
-    if arguments.verb == "decode":
-        from trio_coap.cli.decode import run_decode
+    return _runner(arguments.verb)(arguments)
 
-        return run_decode(arguments)
-    if arguments.verb == "ping":
-        from trio_coap.cli.ping import run_ping
 
-        return run_ping(arguments)
-    from trio_coap.cli.request import run_request
-
-    return run_request(arguments)
+def _runner(verb: str) -> Callable[[Namespace], int]:
+    """Return what does the verb."""
+    if verb == "decode":
+        from trio_coap.cli.decode import run_decode as run
+    elif verb == "ping":
+        from trio_coap.cli.ping import run_ping as run
+    elif verb == "observe":
+        from trio_coap.cli.observe import run_observe as run
+    elif verb == "discover":
+        from trio_coap.cli.discover import run_discover as run
+    elif verb == "serve":
+        from trio_coap.cli.serve import run_serve as run
+    else:
+        from trio_coap.cli.request import run_request as run
+    return run
 
 
 def _version() -> str:

@@ -15,6 +15,7 @@ from typing import Protocol, TextIO, final
 import trio
 
 from trio_coap.client import Progress
+from trio_coap.transports.driver import raise_single
 
 PATIENCE = 0.5
 """A transfer that takes no longer than this, in seconds, needs no bar."""
@@ -45,10 +46,13 @@ async def shown_progress(progress: Progress, stream: TextIO | None = None) -> As
     if not stream.isatty():
         yield
         return
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch, progress, stream)
-        yield
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch, progress, stream)
+            yield
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise_single(group)
 
 
 async def _watch(progress: Progress, stream: TextIO) -> None:

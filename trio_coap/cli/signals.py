@@ -45,6 +45,9 @@ async def watch_signals(
       task_status: started when signals are heard.
     """
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if not heard:
+        task_status.started()
+        return
     with trio.open_signal_receiver(*heard) as signals:
         task_status.started()
         deadline = math.inf
