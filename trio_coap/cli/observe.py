@@ -36,12 +36,15 @@ from trio_coap.cli.signals import Ending, watch_signals
 from trio_coap.cli.streams import say
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.cli.transfer import Plan
-from trio_coap.client import Client
-from trio_coap.transports.driver import raise_single
+from trio_coap.client import Client, Observation
+from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import Code
 from trio_coap.wire.contentformats import LINK_FORMAT
 from trio_coap.wire.message import Response
+
+GOODBYE_SECONDS = 0.8
+"""How long telling the server may take, in seconds: the verb ends within a second, whether or not it is told."""
 
 PIPE_PIECE = 4096
 """Octets that a pipe takes at once when it takes any (PIPE_BUF on Linux)."""
@@ -83,7 +86,7 @@ async def _run(watch: Watch) -> None:
             with trio.move_on_after(duration) as scope:
                 await nursery.start(watch_signals, watch.ending, scope, endpoint.close)
                 nursery.start_soon(_watch_reader, watch, scope)
-                await _observe(watch, Client(endpoint))
+                await _observe(watch, endpoint, nursery)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise_single(group)
@@ -96,30 +99,49 @@ async def _run(watch: Watch) -> None:
         )
 
 
-async def _observe(watch: Watch, client: Client) -> None:
-    plan = watch.plan
+async def _observe(watch: Watch, endpoint: DrivenEndpoint, nursery: trio.Nursery) -> None:
+    client, plan = Client(endpoint), watch.plan
     arguments = plan.arguments()
     block_size = arguments.pop("block_size", None)
     if block_size is not None and plan.options.block2 is None:
         arguments["options"] = plan.options.replace(block2=Block.of(0, False, block_size))
     watch.started_at = trio.current_time()
-    count = math.inf if watch.arguments.count is None else watch.arguments.count
+    goodbye = trio.CancelScope(shield=True)
     with trio.CancelScope(deadline=watch.started_at + plan.deadline) as patience:
-        async with client.observe(plan.uri.unparse(), **arguments) as observation:
-            async for response in observation:
-                patience.deadline = math.inf
-                await _show_state(watch, client, response)
-                if watch.states >= count:
-                    break
-            else:
-                _say_why(watch)
-            if observation.skipped:
-                say(f"coap: {observation.skipped} states were left out, as newer ones had come")
+        try:
+            async with client.observe(plan.uri.unparse(), **arguments) as observation:
+                try:
+                    await _follow(watch, client, observation, patience)
+                finally:
+                    nursery.start_soon(_hurry, goodbye, endpoint)
+        finally:
+            goodbye.cancel()
     if watch.last is None and patience.cancelled_caught:
         raise CommandFailure(
             f"no response from coap://{plan.uri.authority} within {plan.deadline:g} s: allow more with --timeout, "
             "or watch what happens with -v"
         )
+
+
+async def _follow(watch: Watch, client: Client, observation: Observation, patience: trio.CancelScope) -> None:
+    """Show the states of *observation* as long as they are wanted; the first one ends the *patience*."""
+    count = math.inf if watch.arguments.count is None else watch.arguments.count
+    async for response in observation:
+        patience.deadline = math.inf
+        await _show_state(watch, client, response)
+        if watch.states >= count:
+            break
+    else:
+        _say_why(watch)
+    if observation.skipped:
+        say(f"coap: {observation.skipped} states were left out, as newer ones had come")
+
+
+async def _hurry(goodbye: trio.CancelScope, endpoint: DrivenEndpoint) -> None:
+    """Close *endpoint* if the *goodbye* takes too long."""
+    with goodbye:
+        await trio.sleep(GOODBYE_SECONDS)
+        endpoint.close()
 
 
 def _say_why(watch: Watch) -> None:

@@ -1,21 +1,17 @@
 """Ending well on Ctrl-C: what the signals do to verbs that run until somebody ends them.
 
-Rule 1: a first signal cancels, so that what is open is closed in order; a second one does not wait for that.  Rule 2: a
+Rule 1: the first signal cancels, so that what is open is closed in order; the second does not wait for that.  Rule 2: a
 signal that the process was started to ignore stays ignored.
 """
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable
 from typing import final
 
 import attrs
 import trio
-
-GRACE = 0.8
-"""How long what is cancelled may take to say goodbye to its peers, in seconds: the verb ends within a second."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,12 +32,12 @@ async def watch_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Cancel *scope* when a signal asks for the end, and call *hurry* if it has not ended soon after.
+    """Cancel *scope* when a signal asks for the end, and call *hurry* at the next one.
 
     Args:
       ending: learns that it was asked for.
       scope: what is cancelled.
-      hurry: makes an end of what is left; it is called at most once.
+      hurry: makes an end of what is left.
       task_status: started when signals are heard.
     """
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -50,14 +46,8 @@ async def watch_signals(
         return
     with trio.open_signal_receiver(*heard) as signals:
         task_status.started()
-        deadline = math.inf
-        while True:
-            with trio.move_on_at(deadline):
-                await anext(signals)
-                if not ending.was_asked:
-                    ending.was_asked = True
-                    scope.cancel()
-                    deadline = trio.current_time() + GRACE
-                    continue
-            hurry()
-            return
+        await anext(signals)
+        ending.was_asked = True
+        scope.cancel()
+        await anext(signals)
+        hurry()
