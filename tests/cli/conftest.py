@@ -74,6 +74,7 @@ def make_site(peer: Peer) -> Site:
     def json(request: Request) -> Response:
         return Response(Code.CONTENT, b'{"a":[1,2],"b":"\\u00e9"}', content_format=50)
 
+    @site.get("/.well-known/core")
     @site.get("/links")
     def links(request: Request) -> Response:
         return Response(Code.CONTENT, b'</temp>;rt="temperature";ct="0 50",</lamp>;obs', content_format=40)

@@ -95,9 +95,7 @@ def add_transmission(verb: Parser, timeout: str) -> None:
     group = verb.add_argument_group("transmission")
     add_timeout(group, timeout)
     add_ack_timeout(group)
-    group.add_argument(
-        "--max-retransmit", metavar="NUMBER", type=number(int, 0, 20), help="how often to repeat the message (4)"
-    )
+    add_max_retransmit(group)
     add_block_size(group)
 
 
@@ -125,6 +123,13 @@ def add_ack_timeout(group: argparse._ActionsContainer) -> None:
         metavar="SECONDS",
         type=number(float, 0.001, 3600),
         help="how long to wait, at the least, before the first repetition (2)",
+    )
+
+
+def add_max_retransmit(group: argparse._ActionsContainer) -> None:
+    """Add ``--max-retransmit``."""
+    group.add_argument(
+        "--max-retransmit", metavar="NUMBER", type=number(int, 0, 20), help="how often to repeat the message (4)"
     )
 
 

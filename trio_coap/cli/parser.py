@@ -16,6 +16,7 @@ from trio_coap.cli.arguments import (
     Verbs,
     add_ack_timeout,
     add_jsonl,
+    add_max_retransmit,
     add_output,
     add_payload,
     add_request,
@@ -218,7 +219,10 @@ def _add_discover(verbs: Verbs[Parser]) -> None:
     output = verb.add_argument_group("output")
     add_verbose(output)
     add_jsonl(output, "print a record in JSON for each resource")
-    add_transmission(verb, "give up when that has passed; unless given, 93 s without an acknowledgement")
+    transmission = verb.add_argument_group("transmission")
+    add_timeout(transmission, "give up when that has passed; unless given, 93 s without an acknowledgement")
+    add_ack_timeout(transmission)
+    add_max_retransmit(transmission)
 
 
 def _add_serve(verbs: Verbs[Parser]) -> None:
