@@ -1,7 +1,8 @@
 """Requests: what an application asks of other endpoints."""
 
+from trio_coap.client.attempt import UnprocessableResponse
 from trio_coap.client.client import Client, open_client
-from trio_coap.client.handle import RequestHandle, UnprocessableResponse
+from trio_coap.client.handle import RequestHandle
 from trio_coap.client.observation import Observation
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.transfer import BlockTransferError, BodyTooLarge, Progress, RepresentationChanged

@@ -234,7 +234,7 @@ class Download:
         """
         while True:
             try:
-                return await self._read_all_once(max_body)
+                return await self.read_once(max_body)
             except RepresentationChanged:
                 if self._conversation.template.code not in _SAFE or self._restarts >= MAX_RESTARTS:
                     raise
@@ -243,7 +243,12 @@ class Download:
             self._asked = Block.of(0, False, self._limit)
             self._begin(await self._upload.run())
 
-    async def _read_all_once(self, max_body: int) -> Response:
+    async def read_once(self, max_body: int) -> Response:
+        """Return the response with its whole body, or the error that came instead of a block, without a second try.
+
+        Raises:
+          BlockTransferError: see :meth:`read_all`.
+        """
         body = bytearray(self.payload)
         self._check_limit(len(body), max_body)
         while not self.is_complete:

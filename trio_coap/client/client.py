@@ -12,19 +12,23 @@ from trio_coap.client.arguments import (
     split_arguments,
     split_transfer_arguments,
 )
+from trio_coap.client.attempt import FindTargets
+from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import Download, Upload
 from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
-from trio_coap.client.handle import FindTargets, RequestHandle
+from trio_coap.client.handle import RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
+from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder
-from trio_coap.client.transfer import Conversation, RequestTags
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
@@ -48,6 +52,9 @@ class Client:
     :class:`TransferArguments`, and :meth:`stream` for what should not be held in memory.  Who gives *block1* or *block2*
     gets exactly that block, and does the rest.
 
+    A server may answer 4.01 with an Echo option, to see whether the request is fresh and comes from where it says.  The
+    same request is sent again with that Echo then, once (:rfc:`9175` section 2.3).
+
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
 
@@ -63,14 +70,16 @@ class Client:
     - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
-    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
+    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None, *, holds_back: bool = False) -> None:
         """Make a client on a running endpoint; it needs no closing.
 
         Args:
           endpoint: sends the requests; it may be a server's at the same time.
           base_uri: what relative URIs are relative to.
+          holds_back: whether requests wait as long as a server asks for; see :func:`open_client`.
         """
         self._endpoint = endpoint
+        self._backpressure = Backpressure(endpoint) if holds_back else None
         self._finder = TargetFinder(base_uri)
         self._tags = RequestTags()
 
@@ -136,8 +145,8 @@ class Client:
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
 
-        A handle is one exchange of messages: what is too long for one, it does not put into blocks, and of a response
-        in blocks it gives the first.
+        A handle is one exchange of messages: what is too long for one, it does not put into blocks, of a response in
+        blocks it gives the first, and a 4.01 with an Echo option is left to the caller.
 
         Args:
           code: the method.
@@ -147,14 +156,16 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
 
     def observe(
-        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
+        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
     ) -> Observation:
         """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
 
-        Of a state that comes in blocks it gives the first, with Block2; :meth:`get` reads it whole.
+        It gives whole states: what comes in blocks is put together when it is received (:rfc:`7959` section 2.6).
+        *block_size* holds for the notifications too, *max_body* for each state, and *progress* is that of the state that
+        is being read.  Who gives *block2* gets the first blocks as they come.
 
         Example::
 
@@ -164,17 +175,31 @@ class Client:
 
         Args:
           uri, arguments: see :class:`Client`.
-          payload: of a FETCH.
+          payload: of a FETCH; it must fit into one block.
           code: GET, or FETCH (:rfc:`8132` section 2.4).
 
         Raises:
-          LocalProtocolError: if *code* is another method, or an option does not fit.
+          LocalProtocolError: if *code* is another method, *payload* is too long, *block2* is another block than the
+            first, or an option does not fit.
         """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
-        template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        template.options = template.options.replace(observe=REGISTER)
-        return Observation(self._endpoint, find_targets, parameters)
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        longest = block_size or MAX_BLOCK_SIZE
+        if len(template.payload) > longest:
+            raise LocalProtocolError(
+                f"what is observed is said in one block of {longest} octets, not {len(template.payload)}"
+            )
+        block = template.options.block2
+        if block is not None and block.number:
+            raise LocalProtocolError("an observation is of the whole resource, not of a block (RFC 7959 section 2.6)")
+        early = Block.of(0, False, block_size) if block is None and block_size else block
+        template.options = template.options.replace(observe=REGISTER, block2=early)
+        reader = StateReader(self._endpoint, parameters, self._backpressure, block_size, max_body, progress)
+        return Observation(
+            self._endpoint, find_targets, parameters, reader if block is None else None, self._backpressure
+        )
 
     @asynccontextmanager
     async def stream(
@@ -275,7 +300,7 @@ class Client:
         template, find_targets, parameters = self._prepare(code, uri, text, arguments)
         reader = BodyReader(template.payload if isinstance(body, str) else body)
         template.payload = b""
-        return Conversation(self._endpoint, template, find_targets, parameters), reader
+        return Conversation(self._endpoint, template, find_targets, parameters, self._backpressure), reader
 
     def _prepare(
         self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
@@ -314,6 +339,7 @@ async def open_client(
     *,
     endpoint: DrivenEndpoint | None = None,
     base_uri: str | None = None,
+    holds_back: bool = False,
     host: str | None = None,
     port: int | None = None,
     **arguments: Unpack[EndpointArguments],
@@ -324,6 +350,11 @@ async def open_client(
       endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
         of its own.
       base_uri: what relative URIs are relative to.
+      holds_back: True for a client that leaves a server alone that has too much to do: after a 5.03 or 4.29, which is
+        returned like any response, further requests to that endpoint wait until its Max-Age is over (60 seconds if it
+        gives none; :rfc:`7252` section 5.9.3.4, :rfc:`8516`), in the caller's cancel scope.  What has been sent already
+        or waits for NSTART is not called back; pings and deregistrations do not wait, nor does a request that goes to
+        the next address of a name because the first one failed.
       host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
 
     Raises:
@@ -332,4 +363,4 @@ async def open_client(
       UriError: if *base_uri* is not an absolute URI of CoAP.
     """
     async with use_endpoint(endpoint, host, port, 0, arguments) as used:
-        yield Client(used, base_uri)
+        yield Client(used, base_uri, holds_back=holds_back)
