@@ -30,6 +30,7 @@ from trio_coap.messaging.statistics import EndpointStatistics
 from trio_coap.server import (
     BlockLimits,
     BlockPolicy,
+    BodyIncomplete,
     Handler,
     HandlerResult,
     NotificationPolicy,
@@ -39,6 +40,7 @@ from trio_coap.server import (
     Server,
     Site,
     StreamedBody,
+    StreamedRequest,
     block_policy,
     serve,
 )
@@ -92,6 +94,7 @@ __all__ = [
     "BlockLimits",
     "BlockPolicy",
     "BlockTransferError",
+    "BodyIncomplete",
     "BodyTooLarge",
     "Client",
     "ClientError",
@@ -148,6 +151,7 @@ __all__ = [
     "Site",
     "SocketEndpoint",
     "StreamedBody",
+    "StreamedRequest",
     "StreamedResponse",
     "TooManyRequests",
     "TransmissionParameters",

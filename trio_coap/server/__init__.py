@@ -2,6 +2,7 @@
 
 from trio_coap.server.blockwise import BlockPolicy, block_policy
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.incoming import BodyIncomplete, StreamedRequest
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
 from trio_coap.server.results import HandlerResult, StreamedBody
@@ -11,6 +12,7 @@ from trio_coap.server.site import Resource, Site
 __all__ = [
     "BlockLimits",
     "BlockPolicy",
+    "BodyIncomplete",
     "Handler",
     "HandlerResult",
     "NotificationPolicy",
@@ -20,6 +22,7 @@ __all__ = [
     "Server",
     "Site",
     "StreamedBody",
+    "StreamedRequest",
     "block_policy",
     "serve",
 ]

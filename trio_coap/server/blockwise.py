@@ -21,8 +21,10 @@ the reserved size 7                                    4.00 (2.2)
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from io import IOBase
 from typing import Protocol, TypeVar, final, runtime_checkable
 
@@ -31,15 +33,18 @@ import trio
 
 from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.incoming import StreamedRequest
 from trio_coap.server.ledger import Key, Ledger
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
 from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.server.uploads import Uploads
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.block import Block
-from trio_coap.wire.body import BodyConsumed
+from trio_coap.wire.body import BodyConsumed, BodyReader
 from trio_coap.wire.codes import Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, ResponseError
 
@@ -64,8 +69,11 @@ class BlockPolicy:
     sees_blocks: bool = False
     """True if it gets each block as a request of its own, and answers with Block options of its own."""
 
+    streams: bool = False
+    """True if it gets a :class:`StreamedRequest`, whose body it reads while it comes."""
 
-def block_policy(*, max_body: int | None = None, sees_blocks: bool = False) -> Callable[[F], F]:
+
+def block_policy(*, max_body: int | None = None, sees_blocks: bool = False, streams: bool = False) -> Callable[[F], F]:
     """Return a decorator for handlers that want more than the usual of block-wise transfer.
 
     Example::
@@ -77,10 +85,18 @@ def block_policy(*, max_body: int | None = None, sees_blocks: bool = False) -> C
     Args:
       max_body: octets of a request body that the handler takes, instead of the server's limit.
       sees_blocks: True to get each block as a request of its own, and answer it with Block options of one's own.
+      streams: True to get a :class:`StreamedRequest`: the handler, an ``async def``, starts with the first block and
+        reads the body while it comes, so that nobody holds it whole.  *max_body* is a limit for it as for others.
+
+    Raises:
+      LocalProtocolError: for a handler that is to see blocks and streams, or streams and is a generator: its response
+        can only begin when the body of the request is whole, so that there is nothing it could read by then.
     """
 
     def set_policy(handler: F) -> F:
-        handler.block_policy = BlockPolicy(max_body, sees_blocks)  # type: ignore[attr-defined]
+        if streams and (sees_blocks or inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)):
+            raise LocalProtocolError(f"{handler!r} cannot stream the request's body: it sees blocks, or is a generator")
+        handler.block_policy = BlockPolicy(max_body, sees_blocks, streams)  # type: ignore[attr-defined]
         return handler
 
     return set_policy
@@ -114,13 +130,15 @@ class BlockwiseHandler:
           limits: how much is remembered.
         """
         self._handler = handler
+        self._finds_handlers = isinstance(handler, _FindsHandlers)
         self._endpoint = endpoint
         self._nursery = nursery
         self._limits = limits
-        parameters = endpoint.parameters
+        parameters, turned_away = endpoint.parameters, endpoint.counters.turned_away
         lifetime = parameters.exchange_lifetime
-        self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait)
-        self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped)
+        self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait, turned_away)
+        self.uploads = Uploads(handler, endpoint, nursery, limits, self.assembler, self._discard_stream)
+        self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped, turned_away)
 
     def understands(self, request: Request) -> frozenset[int]:
         """Return the numbers of the critical options that the application's handler processes for *request*."""
@@ -146,26 +164,25 @@ class BlockwiseHandler:
           ResponseError: see the tables.
         """
         block1, block2 = request.options.block1, request.options.block2
+        policy = self._policy_for(request)
         if block1 is None and block2 is None:
             if len(request.payload) > self._limits.max_block_size:
-                self._check_size(request)
-            return self._run(request, request)
-        policy = self._policy_for(request)
+                self._check_size(request, policy)
+            return self._run(request, request, policy)
         if policy.sees_blocks:
             return self._handler(request)
         for block in (block1, block2):
             if block is not None and block.size_exponent == 7:
                 raise BadRequest("the block size 7 is reserved (RFC 7959 section 2.2)")
         if block1 is not None:
-            max_body = policy.max_body or self._limits.max_body
-            whole = self.assembler.accept(request, block1, max_body, self._endpoint.clock())
-            return whole if isinstance(whole, Response) else self._run(whole, request)
+            return self._accept(request, block1, policy)
         if block2 is not None and block2.number:
             return self._answer_later_block(request)
-        return self._run(request, request)
+        return self._run(request, request, policy)
 
     async def close(self) -> None:
-        """Close the streams that are not read to their end."""
+        """Close the streams that are not read to their end; nobody waits for more blocks."""
+        self.uploads.close()
         async with trio.open_nursery() as nursery:
             for representation in self.representations.values():
                 nursery.start_soon(_close, representation)
@@ -174,27 +191,40 @@ class BlockwiseHandler:
 
     def _policy_for(self, request: Request) -> BlockPolicy:
         handler: object = self._handler
-        if isinstance(handler, _FindsHandlers):
-            handler = handler.find_handler(request)
+        if self._finds_handlers:
+            handler = handler.find_handler(request)  # type: ignore[attr-defined]
         policy = getattr(handler, "block_policy", None)
         return policy if isinstance(policy, BlockPolicy) else _USUAL
 
-    def _check_size(self, request: Request) -> None:
-        max_body = self._policy_for(request).max_body or self._limits.max_body
+    def _check_size(self, request: Request, policy: BlockPolicy) -> None:
+        max_body = policy.max_body or self._limits.max_body
         if len(request.payload) > max_body:
+            self._endpoint.counters.turned_away["max_body"] += 1
             raise too_large(max_body)
 
-    def _run(self, whole: Request, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+    def _accept(self, request: Request, block1: Block, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
+        """Take a block of a request's body."""
+        now = self._endpoint.clock()
+        max_body = policy.max_body or self._limits.max_body
+        if policy.streams:
+            answer = self.uploads.accept(request, block1, max_body, now)
+            if isinstance(answer, Response):
+                return answer
+            return _Later(self._run_on(answer, request, answer.upload.request), answer.close)
+        whole = self.assembler.accept(request, block1, max_body, now)
+        return whole if isinstance(whole, Response) else self._run(whole, request, policy)
+
+    def _run(self, whole: Request, request: Request, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
         """Run the handler on *whole*, which *request* has completed."""
-        if whole.options.block2 is not None:
-            whole = whole.replace(block2=None)
-        if whole.options.block1 is not None:
-            whole = whole.replace(block1=None)
+        if policy.streams:
+            whole = StreamedRequest.of(whole)
+        elif whole.options.block2 is not None or whole.options.block1 is not None:
+            whole = whole.replace(block1=None, block2=None)
         try:
             try:
                 result = self._handler(whole)
                 if isinstance(result, Awaitable):
-                    return _Later(self._run_on(result, request, whole), result)
+                    return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
                 complete = to_result(result, whole)
             except ResponseError as exc:
                 complete = _response_of(exc)
@@ -202,9 +232,15 @@ class BlockwiseHandler:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
         if isinstance(complete, StreamedBody):
-            return _Later(self._run_on(complete, request, whole), complete.source)
+            return _Later(self._run_on(complete, request, whole), partial(self._refused, request, complete.source))
         self.assembler.handling(request, self._endpoint.clock())
         return self._respond(complete, request, whole)
+
+    def _refused(self, request: Request, inner: object) -> None:
+        """Close what *request* would have waited for; its body may come once more."""
+        self.assembler.refused(request, self._endpoint.clock())
+        if isinstance(inner, (Coroutine, Generator, IOBase)):
+            inner.close()
 
     async def _run_on(
         self, result: StreamedBody | Awaitable[HandlerResult], request: Request, whole: Request
@@ -236,7 +272,7 @@ class BlockwiseHandler:
         # Without its payload, a FETCH does not say what it wants.
         if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
             raise RequestEntityIncomplete("the response is not remembered any more")
-        return self._run(request, request)
+        return self._run(request, request, self._policy_for(request))
 
     # Responses.
 
@@ -303,24 +339,27 @@ class BlockwiseHandler:
         if representation.is_stream:
             self._nursery.start_soon(_close, representation)
 
+    def _discard_stream(self, body: StreamedBody) -> None:
+        self._nursery.start_soon(_close, Representation(_NO_RESPONSE, BodyReader(body.source)))
+
 
 @final
 class _Later(Awaitable[Response]):
     """Waits for a handler, or for a stream; whoever does not wait closes it, and with it what it would wait for."""
 
-    def __init__(self, waiting: Coroutine[object, object, Response], inner: object) -> None:
+    def __init__(self, waiting: Coroutine[object, object, Response], refused: Callable[[], None]) -> None:
         self._waiting = waiting
-        self._inner = inner
+        self._refused = refused
 
     def __await__(self) -> Generator[object, object, Response]:
         return self._waiting.__await__()
 
     def close(self) -> None:
         self._waiting.close()
-        if isinstance(self._inner, (Coroutine, Generator, IOBase)):
-            self._inner.close()
+        self._refused()
 
 
+_NO_RESPONSE = Response(Code.CONTENT)
 _USUAL = BlockPolicy()
 
 

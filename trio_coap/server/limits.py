@@ -16,7 +16,8 @@ class BlockLimits:
     """How large bodies may be, and how many of them a server remembers; whatever a remote can make grow has its limit.
 
     The numbers of bodies and their octets count for request bodies that are not complete, and likewise, but apart, for
-    response bodies that are not fetched to their end.
+    those that a handler reads as they come (two blocks of each are held), and for response bodies that are not fetched
+    to their end.  What a limit turns away is counted by its name; see :class:`EndpointStatistics`.
 
     Raises:
       LocalProtocolError: if a limit is below 1, or there are no blocks of *max_block_size*.
@@ -47,9 +48,10 @@ class BlockLimits:
                 raise LocalProtocolError(f"{field.name} is at least 1, not {value}")
         Block.of(0, False, self.max_block_size)
 
-    def for_one_table(self) -> LedgerLimits:
-        """Return the limits of one table."""
-        return LedgerLimits(self.max_bodies_per_remote, self.max_octets_per_remote, self.max_bodies, self.max_octets)
+    def for_one_table(self, times: int = 1) -> LedgerLimits:
+        """Return the limits of one table, or *times* as much."""
+        limits = (self.max_bodies_per_remote, self.max_octets_per_remote, self.max_bodies, self.max_octets)
+        return LedgerLimits(*[times * limit for limit in limits])
 
 
 DEFAULT_BLOCK_LIMITS = BlockLimits()

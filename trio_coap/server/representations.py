@@ -129,7 +129,8 @@ def represent_stream(result: StreamedBody, request: Request, unique: bytes) -> R
 def fingerprint_of(request: Request) -> bytes:
     """Return a hash of the payload of a FETCH, which is part of its cache key; nothing for other methods."""
     if request.code != Code.FETCH or not request.payload:
-        return b""
+        # Of a body that was streamed, the handler's request has it not any more.
+        return getattr(request, "fingerprint", b"")
     return hashlib.sha256(request.payload).digest()
 
 
