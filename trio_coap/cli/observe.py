@@ -38,8 +38,6 @@ from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.cli.transfer import Plan
 from trio_coap.client import Client, Observation
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.wire.block import Block
-from trio_coap.wire.codes import Code
 from trio_coap.wire.contentformats import LINK_FORMAT
 from trio_coap.wire.message import Response
 
@@ -101,17 +99,13 @@ async def _run(watch: Watch) -> None:
 
 async def _observe(watch: Watch, endpoint: DrivenEndpoint, nursery: trio.Nursery) -> None:
     client, plan = Client(endpoint), watch.plan
-    arguments = plan.arguments()
-    block_size = arguments.pop("block_size", None)
-    if block_size is not None and plan.options.block2 is None:
-        arguments["options"] = plan.options.replace(block2=Block.of(0, False, block_size))
     watch.started_at = trio.current_time()
     goodbye = trio.CancelScope(shield=True)
     with trio.CancelScope(deadline=watch.started_at + plan.deadline) as patience:
         try:
-            async with client.observe(plan.uri.unparse(), **arguments) as observation:
+            async with client.observe(plan.uri.unparse(), **plan.arguments()) as observation:
                 try:
-                    await _follow(watch, client, observation, patience)
+                    await _follow(watch, observation, patience)
                 finally:
                     nursery.start_soon(_hurry, goodbye, endpoint)
         finally:
@@ -123,12 +117,12 @@ async def _observe(watch: Watch, endpoint: DrivenEndpoint, nursery: trio.Nursery
         )
 
 
-async def _follow(watch: Watch, client: Client, observation: Observation, patience: trio.CancelScope) -> None:
+async def _follow(watch: Watch, observation: Observation, patience: trio.CancelScope) -> None:
     """Show the states of *observation* as long as they are wanted; the first one ends the *patience*."""
     count = math.inf if watch.arguments.count is None else watch.arguments.count
     async for response in observation:
         patience.deadline = math.inf
-        await _show_state(watch, client, response)
+        await _show_state(watch, response)
         if watch.states >= count:
             break
     else:
@@ -154,32 +148,22 @@ def _say_why(watch: Watch) -> None:
         say("coap: the server has ended the observation")
 
 
-async def _show_state(watch: Watch, client: Client, response: Response) -> None:
-    observe = response.options.observe
-    whole = await _complete(watch.plan, client, response)
+async def _show_state(watch: Watch, response: Response) -> None:
     watch.states += 1
-    watch.last = whole
+    watch.last = response
     about = {
         "uri": watch.plan.uri.unparse(),
         "elapsed": round(trio.current_time() - watch.started_at, 6),
-        "observe": observe,
+        "observe": response.options.observe,
     }
     if watch.arguments.jsonl:
         await _wait_until_read()
-    show(whole, about, watch.arguments)
+    show(response, about, watch.arguments)
     if watch.output is not None:
-        if whole.code.is_success or has_payload(whole):
-            watch.output.write(whole.payload)
-    elif not watch.arguments.jsonl and (whole.code.is_success or has_payload(whole)):
-        await _print_state(whole)
-
-
-async def _complete(plan: Plan, client: Client, response: Response) -> Response:
-    """Return the state whole: of one in blocks a notification brings the first (:rfc:`7959` section 2.6)."""
-    block = response.options.block2
-    if block is None or not block.more or plan.options.block2 is not None:
-        return response
-    return await client.exchange(Code.GET, plan.uri.unparse(), **plan.arguments())
+        if response.code.is_success or has_payload(response):
+            watch.output.write(response.payload)
+    elif not watch.arguments.jsonl and (response.code.is_success or has_payload(response)):
+        await _print_state(response)
 
 
 async def _print_state(response: Response) -> None:
