@@ -10,6 +10,7 @@ import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from trio_coap.cli.parser import read_words
@@ -55,6 +56,16 @@ def _run(argv: Sequence[str] | None) -> int:
         return explained[1]
 
 
+_RUNNERS = {
+    "decode": ("decode", "run_decode"),
+    "discover": ("discover", "run_discover"),
+    "observe": ("observe", "run_observe"),
+    "ping": ("ping", "run_ping"),
+    "serve": ("serve", "run_serve"),
+}
+"""Module and function of each verb; those that are not here are methods."""
+
+
 def _dispatch(arguments: Namespace) -> int:
     if arguments.version:
         print(f"coap {_version()}")
@@ -65,20 +76,10 @@ def _dispatch(arguments: Namespace) -> int:
 
 
 def _runner(verb: str) -> Callable[[Namespace], int]:
-    """Return what does the verb."""
-    if verb == "decode":
-        from trio_coap.cli.decode import run_decode as run
-    elif verb == "ping":
-        from trio_coap.cli.ping import run_ping as run
-    elif verb == "observe":
-        from trio_coap.cli.observe import run_observe as run
-    elif verb == "discover":
-        from trio_coap.cli.discover import run_discover as run
-    elif verb == "serve":
-        from trio_coap.cli.serve import run_serve as run
-    else:
-        from trio_coap.cli.request import run_request as run
-    return run
+    """Import what does *verb*, and return it."""
+    module, function = _RUNNERS.get(verb, ("request", "run_request"))
+    runner: Callable[[Namespace], int] = getattr(import_module(f"trio_coap.cli.{module}"), function)
+    return runner
 
 
 def _version() -> str:

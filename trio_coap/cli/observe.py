@@ -28,6 +28,7 @@ from typing import final
 import attrs
 import trio
 
+from trio_coap.cli.describe import JsonValue
 from trio_coap.cli.output import OutputFile, open_output_file
 from trio_coap.cli.pretty import payload_text, show_payload
 from trio_coap.cli.problems import INTERRUPTED, SUCCESS, CommandFailure, exit_status
@@ -36,7 +37,7 @@ from trio_coap.cli.signals import Ending, watch_signals
 from trio_coap.cli.streams import say
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.cli.transfer import Plan
-from trio_coap.client import Client, Observation
+from trio_coap.client import Client, Observation, Progress
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.wire.contentformats import LINK_FORMAT
 from trio_coap.wire.message import Response
@@ -103,7 +104,7 @@ async def _observe(watch: Watch, endpoint: DrivenEndpoint, nursery: trio.Nursery
     goodbye = trio.CancelScope(shield=True)
     with trio.CancelScope(deadline=watch.started_at + plan.deadline) as patience:
         try:
-            async with client.observe(plan.uri.unparse(), **plan.arguments()) as observation:
+            async with client.observe(plan.uri.unparse(), **plan.arguments(Progress())) as observation:
                 try:
                     await _follow(watch, observation, patience)
                 finally:
@@ -151,7 +152,7 @@ def _say_why(watch: Watch) -> None:
 async def _show_state(watch: Watch, response: Response) -> None:
     watch.states += 1
     watch.last = response
-    about = {
+    about: dict[str, JsonValue] = {
         "uri": watch.plan.uri.unparse(),
         "elapsed": round(trio.current_time() - watch.started_at, 6),
         "observe": response.options.observe,

@@ -49,9 +49,10 @@ class Plan:
     block_size: int | None = None
     """The largest block, in octets; None leaves it to both sides."""
 
-    def arguments(self) -> TransferArguments:
-        """Return it as arguments of the client's methods."""
+    def arguments(self, progress: Progress) -> TransferArguments:
+        """Return it as arguments of the client's methods; *progress* is kept up to date."""
         return TransferArguments(
+            progress=progress,
             confirmable=self.is_confirmable,
             parameters=self.parameters,
             options=self.options,
@@ -76,7 +77,7 @@ async def transfer(client: Client, plan: Plan, output: OutputFile | None, progre
     names_a_block = plan.options.block1 is not None or plan.options.block2 is not None
     if names_a_block or (output is None and not isinstance(value, LongFile)):
         body = value.read() if isinstance(value, LongFile) else value
-        response = await client.exchange(plan.code, plan.uri.unparse(), body, progress=progress, **plan.arguments())
+        response = await client.exchange(plan.code, plan.uri.unparse(), body, **plan.arguments(progress))
         return response if output is None or not response.code.is_success else _deliver(response, output)
     restarts = 0
     while True:
@@ -93,7 +94,7 @@ async def _stream(client: Client, plan: Plan, output: OutputFile | None, progres
     opened: AbstractContextManager[bytes | str | BinaryIO]
     opened = value.open() if isinstance(value, LongFile) else nullcontext(value)
     with opened as body:
-        async with client.stream(plan.code, uri, body, progress=progress, **plan.arguments()) as response:
+        async with client.stream(plan.code, uri, body, **plan.arguments(progress)) as response:
             try:
                 return await _read(response, output if response.code.is_success else None)
             except ResponseError as exc:
