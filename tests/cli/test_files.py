@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -349,13 +350,14 @@ async def test_nobody_looks_while_nobody_observes(autojump_clock: MockClock, roo
 def test_what_can_be_watched_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "MAX_WATCHED", 2)
     watched = watching.Watching(lambda path: pytest.fail("nobody runs it"))
-    observer: object = object()
-    for name in ("a", "b"):
-        observable = watched.find((name,))
+    observer: Any = object()
+    found = [watched.find((name,)) for name in ("a", "b")]
+    for observable in found:
         assert observable is not None
-        observable.add(observer)  # type: ignore[arg-type]
+        observable.add(observer)
     assert watched.find(("c",)) is None
-    observable.discard(observer)  # type: ignore[arg-type]
+    assert found[0] is not None
+    found[0].discard(observer)
     assert watched.find(("c",)) is not None
 
 

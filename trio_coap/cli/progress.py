@@ -40,23 +40,31 @@ class Bar(Protocol):
 
 
 @asynccontextmanager
-async def shown_progress(progress: Progress, stream: TextIO | None = None) -> AsyncIterator[None]:
-    """Show *progress* on *stream*, by default standard error, while the body runs; only if it is a terminal."""
+async def shown_progress(
+    progress: Progress, stream: TextIO | None = None, patience: float = PATIENCE
+) -> AsyncIterator[None]:
+    """Show *progress* while the body runs.
+
+    Args:
+      progress: what is shown.
+      stream: where, by default on standard error; only if it is a terminal.
+      patience: how long the body may take without a bar, in seconds.
+    """
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
         yield
         return
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, progress, stream)
+            nursery.start_soon(_watch, progress, stream, patience)
             yield
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise_single(group)
 
 
-async def _watch(progress: Progress, stream: TextIO) -> None:
-    await trio.sleep(PATIENCE)
+async def _watch(progress: Progress, stream: TextIO, patience: float) -> None:
+    await trio.sleep(patience)
     bar: Bar | None = None
     try:
         while True:
