@@ -48,7 +48,7 @@ def test_jsonl_has_a_record_for_each_resource(coap, peer) -> None:
 def test_a_terminal_gets_a_table(coap, peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     head, *rows = coap("discover", peer.authority, is_terminal=True).text.splitlines()
-    assert head.split() == ["path", "rt", "ct", "obs"]
+    assert head.split() == ["URI", "rt", "ct", "obs"]
     assert [row.split() for row in rows] == [
         [peer.uri("/temp"), "temperature", "0", "50"],
         [peer.uri("/lamp"), "yes"],

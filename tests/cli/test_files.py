@@ -18,7 +18,7 @@ from trio_coap import Client, Code, Request, Response
 from trio_coap.cli import watching
 from trio_coap.cli.files import FileHandler, format_of
 from trio_coap.cli.tree import Replacement, Tree
-from trio_coap.server import serve
+from trio_coap.server import Server, serve
 from trio_coap.server.representations import file_etag
 from trio_coap.testing.network import open_network
 from trio_coap.wire.linkformat import parse_links
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-async def at_once(function, *args):
+async def at_once(function: Callable[..., Any], *args: Any) -> Any:
     """Stands for a thread: virtual time does not wait for one."""
     await trio.lowlevel.checkpoint()
     return function(*args)
@@ -47,7 +47,8 @@ async def at_once(function, *args):
 @asynccontextmanager
 async def served(root: Path, *, may_write: bool = True, max_body: int = 100_000, log=None) -> AsyncIterator[Client]:
     tree = Tree(str(root))
-    handler = FileHandler(tree, may_write=may_write, max_body=max_body, log=log, in_thread=at_once)
+    in_thread: Any = at_once
+    handler = FileHandler(tree, may_write=may_write, max_body=max_body, log=log, in_thread=in_thread)
     try:
         async with (
             open_network() as network,
@@ -57,7 +58,7 @@ async def served(root: Path, *, may_write: bool = True, max_body: int = 100_000,
         ):
             nursery.start_soon(handler.watching.run)
 
-            async def start(task_status: trio.TaskStatus = trio.TASK_STATUS_IGNORED) -> None:
+            async def start(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
                 await serve(handler, endpoint=endpoint, task_status=task_status)
 
             await nursery.start(start)

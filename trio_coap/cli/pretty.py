@@ -47,11 +47,12 @@ def show_payload(payload: bytes, content_format: int | None, stream: TextIO | No
 
 
 def show_links(links: Sequence[Link], stream: TextIO | None = None) -> None:
-    """Print *links* to a terminal, by default standard output, as a table; as lines if they have too many attributes."""
+    """Print *links* to a terminal, by default standard output, as a table, whose targets are URIs."""
     stream = sys.stdout if stream is None else stream
     table = _link_table(links)
     if table is None:
         table = [["path"], *([printable(link.target, one_line=True)] for link in links)]
+    table[0][0] = "URI"
     _show_table(table, stream)
 
 
