@@ -364,3 +364,22 @@ async def test_a_stream_is_not_of_one_block(scene: Scene) -> None:
     with pytest.raises(LocalProtocolError, match="whole body"):
         async with scene.client.stream(Code.GET, scene.uri, block2=Block(1)):
             raise AssertionError
+
+
+async def test_size2_asks_for_the_size_of_the_body(scene: Scene, autojump_clock: MockClock) -> None:
+    """RFC 7959 section 4: zero in a request."""
+    progress = Progress()
+    expected: list[int | None] = []
+
+    async def ask() -> Response:
+        return await scene.client.get(scene.uri, size2=0, progress=progress)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        first = await scene.peer.receive_request()
+        scene.peer.piggyback(first, block2(0, True, A, size2=20))
+        later = await scene.peer.receive_request()
+        expected.append(progress.to_receive)
+        scene.peer.piggyback(later, block2(1, False, b"rest"))
+    assert (first.options.size2, later.options.size2) == (0, None)
+    assert (expected, progress.received, progress.to_receive) == ([20], 20, 20)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol, final
 
 from trio_coap.messaging.endpoint import Endpoint
@@ -63,7 +64,12 @@ class Attempt:
     """
 
     def __init__(
-        self, endpoint: LocalEndpoint, listener: AttemptListener, parameters: TransmissionParameters | None
+        self,
+        endpoint: LocalEndpoint,
+        listener: AttemptListener,
+        parameters: TransmissionParameters | None,
+        *,
+        when_sent: Callable[[Request], None] | None = None,
     ) -> None:
         """Prepare an attempt; nothing is sent yet.
 
@@ -71,12 +77,14 @@ class Attempt:
           endpoint: which sends.
           listener: who makes the attempt.
           parameters: the transmission parameters of the request.
+          when_sent: is called each time that congestion control has let the request go for the first time.
         """
         self.request: Request | None = None
         self.entry: SentMessageCacheEntry | None = None
         self._endpoint = endpoint
         self._listener = listener
         self._parameters = parameters
+        self._when_sent = when_sent
         self._targets: deque[Request] = deque()
         self._key: tuple[Endpoint | None, bytes] | None = None
 
@@ -173,8 +181,16 @@ class Attempt:
         key = self._key
         entry = self._endpoint.send(request, parameters=self._parameters, listener=self)
         # A send that failed at once has already gone on to the next address, or to the end.
-        if self._key == key:
-            self.entry = entry
+        if self._key != key:
+            return
+        self.entry = entry
+        when_sent = self._when_sent
+        if when_sent is None:
+            return
+        if entry.transmissions:
+            when_sent(request)
+        else:
+            entry.when_sent = partial(when_sent, request)
 
     def _drop_token(self) -> None:
         if self._key is not None:

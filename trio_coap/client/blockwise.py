@@ -37,9 +37,12 @@ from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Response
 from trio_coap.wire.options import Options
 
-_IF_NONE_MATCH, _OBSERVE, _REQUEST_TAG = 5, 6, 292
+_IF_NONE_MATCH, _OBSERVE, _SIZE2 = 5, 6, 28
 _LATER_BLOCKS_LACK = frozenset({_IF_NONE_MATCH, _OBSERVE})
 """Section 2.10 has no If-None-Match on later blocks; an observation is of the whole resource (section 2.6)."""
+
+_REQUESTS_FOR_BLOCKS_LACK = _LATER_BLOCKS_LACK | {_SIZE2}
+"""Who asks for the size of the response's body (section 4) has been told with its first block."""
 
 _SAFE = frozenset({Code.GET, Code.FETCH})
 _NO_OPTIONS = Options()
@@ -268,7 +271,7 @@ class Download:
 
     async def _ask(self, block: Block) -> Response:
         options = self._upload.options + Options(block2=block)
-        without = _LATER_BLOCKS_LACK
+        without = _REQUESTS_FOR_BLOCKS_LACK
         return await self._conversation.ask(self._upload.repeated_payload, options=options, without=without)
 
     def _accept(self, response: Response) -> None:

@@ -21,7 +21,8 @@ from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder
+from trio_coap.client.targets import TargetFinder, address_request
+from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
 from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
@@ -121,6 +122,9 @@ class Client:
     ) -> Response:
         """Send a request with any method and return the response: what the methods above do.
 
+        With *no_response* it waits all the same, for as long as the caller's cancel scope lets it, because the server
+        may answer nevertheless; :meth:`tell` does not.
+
         Args:
           code: the method.
           uri, payload, arguments: see :class:`Client`.
@@ -139,6 +143,36 @@ class Client:
         upload = Upload(conversation, reader, self._tags, progress, block_size)
         first = await upload.run()
         return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+
+    async def tell(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
+    ) -> Response | None:
+        """Send a request and want no answer (:rfc:`7967`): No-Response is 26, for none at all, unless it is given.
+
+        It returns as soon as a Confirmable request is acknowledged, and a Non-confirmable one sent: PROBING_RATE may take
+        its time.  The request is one message, never in blocks.  Cancelling ends it, as with the methods above.
+
+        Example::
+
+            await client.tell(Code.PUT, "coap://[::1]/level", "17", confirmable=False)
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Returns:
+          The response, if the acknowledgement has brought one nevertheless, whatever its code; otherwise None.  One
+          that comes later is rejected with a Reset.
+
+        Raises:
+          TransmissionTimeout: if nobody acknowledged a Confirmable request.
+          ResetReceived: if the peer rejected it.
+          NetworkError: if the network said at once that it cannot be delivered; of a Confirmable one also later.
+          CoapError: see :class:`Client`.
+        """
+        arguments.setdefault("no_response", NO_RESPONSE_AT_ALL)
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        return await tell(self._endpoint, find_targets, parameters, self._backpressure)
 
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
@@ -266,7 +300,7 @@ class Client:
         base_uri = self._finder.base_uri
         if base_uri is None and isinstance(remote, Endpoint):
             base_uri = remote.uri
-        core_uri = find_core(uri, base_uri, query)
+        core_uri = find_core(uri, base_uri, filters)
         response = await self.get(core_uri, accept=LINK_FORMAT, remote=remote)
         return read_links(response, core_uri, query)
 
@@ -310,28 +344,13 @@ class Client:
 
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
         return template, find_targets, parameters
 
 
 def _names_a_block(template: Request) -> bool:
     return template.options.block1 is not None or template.options.block2 is not None
-
-
-_SINGLE_URI_OPTIONS = frozenset({3, 7})
-"""Uri-Host and Uri-Port."""
-
-
-def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
-    options = of_uri
-    if template.options:
-        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
-        given = {number for number, _ in template.options}
-        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
-    request = template.replace(options=options)
-    request.destination_endpoint = endpoint
-    return request
 
 
 @asynccontextmanager

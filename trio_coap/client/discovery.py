@@ -21,7 +21,8 @@ LINK_FORMAT = 40
 """The Content-Format application/link-format."""
 
 Filter = str | int
-"""A value, or the beginning of one with ``*`` behind it; True stands for ``*``."""
+"""A value, or the beginning of one with ``*`` behind it; True for any value or none, which is not asked of the server: the
+RFC does not say how, and libcoap finds no ``obs`` for ``obs=*``."""
 
 
 def write_filters(filters: Mapping[str, Filter]) -> tuple[str, ...]:
@@ -46,20 +47,22 @@ def write_filters(filters: Mapping[str, Filter]) -> tuple[str, ...]:
     return tuple(query)
 
 
-def find_core(uri: str, base_uri: str | None, query: tuple[str, ...]) -> str:
+def find_core(uri: str, base_uri: str | None, filters: Mapping[str, Filter]) -> str:
     """Return the URI of what the server of *uri* says about its resources.
 
     Args:
       uri: any URI at the server.
       base_uri: what *uri* may be relative to.
-      query: the filters.
+      filters: what the server is asked for.
 
     Raises:
+      LinkError: see :func:`write_filters`.
       UriError: if that is no URI of CoAP.
     """
     absolute = uri if base_uri is None else resolve_reference(base_uri, uri)
     parse_uri(absolute)
     core = resolve_reference(absolute, WELL_KNOWN_CORE)
+    query = write_filters({name: value for name, value in filters.items() if value is not True})
     return "?".join([core, "&".join([quote(item, safe="=*:/@!$'()+,;") for item in query])]) if query else core
 
 

@@ -146,7 +146,7 @@ class Observation:
         A state that comes in blocks is put together here, from the block of the notification and those that are fetched
         now.  If that fails, because the state has changed or the server says no, the state is skipped, and the
         observation registers again 5 to 15 seconds later, which brings the state of then; the failure is raised if the
-        observation has ended, or the third such attempt has failed as well.
+        observation has ended, or with the fourth failure in a row.
 
         Cancelling gives up waiting, not the observation: leaving does that.  A state that was being read is not lost.
 

@@ -10,7 +10,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.message import EndpointAddress, Request
 from trio_coap.wire.options import Options
 from trio_coap.wire.uri import CoapUri, parse_uri, resolve_reference
 
@@ -86,3 +86,19 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         literal = endpoints[0].sockaddr[0]
         raise LocalProtocolError(f"{literal} is link-local; say on which interface: coap://[{literal}%25eth0]/")
     return usable
+
+
+_SINGLE_URI_OPTIONS = frozenset({3, 7})
+"""Uri-Host and Uri-Port."""
+
+
+def address_request(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
+    """Return *template* as a request to *endpoint* with the options that the URI stands for."""
+    options = of_uri
+    if template.options:
+        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
+        given = {number for number, _ in template.options}
+        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
+    request = template.replace(options=options)
+    request.destination_endpoint = endpoint
+    return request
