@@ -205,6 +205,10 @@ class Assembler:
         """
         return self._accept_repeated(transfer_key(request), None, block, request.payload, now)
 
+    def forget(self, key: Key) -> None:
+        """Do not repeat what a body was answered with: another one begins."""
+        self._answered.discard(key)
+
     def _is_completed(self, key: Key, now: float) -> bool:
         body = self._bodies.get(key, now)
         return body is not None and body.is_complete
@@ -221,7 +225,7 @@ class Assembler:
         self._require_room(key, len(request.payload), now, new=True)
         body = _Body(request.options, bytearray())
         self._bodies.put(key, body, 0, now)
-        self._answered.discard(key)
+        self.forget(key)
         return body
 
     def _require_room(self, key: Key, octets: int, now: float, *, new: bool) -> None:

@@ -166,8 +166,7 @@ class BlockwiseHandler:
         block1, block2 = request.options.block1, request.options.block2
         policy = self._policy_for(request)
         if block1 is None and block2 is None:
-            if len(request.payload) > self._limits.max_block_size:
-                self._check_size(request, policy)
+            self._check_size(request, policy)
             return self._run(request, request, policy)
         if policy.sees_blocks:
             return self._handler(request)
@@ -178,6 +177,7 @@ class BlockwiseHandler:
             return self._accept(request, block1, policy)
         if block2 is not None and block2.number:
             return self._answer_later_block(request)
+        self._check_size(request, policy)
         return self._run(request, request, policy)
 
     async def close(self) -> None:
@@ -196,8 +196,11 @@ class BlockwiseHandler:
         policy = getattr(handler, "block_policy", None)
         return policy if isinstance(policy, BlockPolicy) else _USUAL
 
+    def _max_body(self, policy: BlockPolicy) -> int:
+        return self._limits.max_body if policy.max_body is None else policy.max_body
+
     def _check_size(self, request: Request, policy: BlockPolicy) -> None:
-        max_body = policy.max_body or self._limits.max_body
+        max_body = self._max_body(policy)
         if len(request.payload) > max_body:
             self._endpoint.counters.turned_away["max_body"] += 1
             raise too_large(max_body)
@@ -205,7 +208,7 @@ class BlockwiseHandler:
     def _accept(self, request: Request, block1: Block, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
         """Take a block of a request's body."""
         now = self._endpoint.clock()
-        max_body = policy.max_body or self._limits.max_body
+        max_body = self._max_body(policy)
         if policy.streams:
             answer = self.uploads.accept(request, block1, max_body, now)
             if isinstance(answer, Response):
@@ -310,11 +313,11 @@ class BlockwiseHandler:
             is_kept = is_more and (is_remembered or self._remember(representation, request))
             block = representation.make_block(payload, is_more, start, size, asked)
         except BodyConsumed:
-            self.representations.discard(_key(request))
+            self._forget(representation, request)
             again = self._run_again(request)
             return to_response(await again if isinstance(again, Awaitable) else again, whole)
         finally:
-            if not is_kept:
+            if not is_kept or representation.is_dropped:
                 await _close(representation)
         return self._complete(block, request)
 
@@ -335,8 +338,16 @@ class BlockwiseHandler:
         now = self._endpoint.clock()
         return self.representations.put_evicting(_key(request), representation, representation.octets, now)
 
+    def _forget(self, representation: Representation, request: Request) -> None:
+        """Forget *representation*, if it is what is remembered: somebody may have asked anew meanwhile."""
+        key = _key(request)
+        if self.representations.get(key, self._endpoint.clock()) is representation:
+            self.representations.discard(key)
+
     def _dropped(self, representation: Representation) -> None:
-        if representation.is_stream:
+        representation.is_dropped = True
+        # Who reads closes it then: a generator cannot be closed while it runs.
+        if representation.is_stream and not representation.lock.locked():
             self._nursery.start_soon(_close, representation)
 
     def _discard_stream(self, body: StreamedBody) -> None:

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from trio_coap.server.results import StreamedBody, success_code
-from trio_coap.wire.block import Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
 from trio_coap.wire.body import BodyReader
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -45,6 +45,9 @@ class Representation:
 
     lock: trio.Lock = attrs.Factory(trio.Lock)
     """One block of a stream is read at a time."""
+
+    is_dropped: bool = False
+    """Whether it is not remembered any more."""
 
     @property
     def octets(self) -> int:
@@ -89,10 +92,12 @@ class Representation:
         """Return the response with one block.
 
         Raises:
-          BadRequest: if the body ends before *start*.
+          BadRequest: if the body ends before *start*, or our smaller blocks have no number for it.
         """
         if start and not payload:
             raise BadRequest(f"the body ends before octet {start}")
+        if start // size > MAX_BLOCK_NUMBER:
+            raise BadRequest(f"octet {start} is behind the last of {MAX_BLOCK_NUMBER + 1} blocks of {size} octets")
         if not is_more and (asked is None or not payload):
             return self.head.replace(payload=payload)
         options = self.head.options.without(_OBSERVE) if start else self.head.options

@@ -195,6 +195,7 @@ class Uploads:
             else:
                 self._end(previous, "the client begins again")
         self._require_room(key, now)
+        self._assembler.forget(key)
         body = IncomingBody(request.options.size1)
         upload = Upload(key, StreamedRequest.begin(request, body), body, request)
         upload.timer = Timer(self._endpoint.queue, lambda now: self._end(upload, "the client is silent"))
