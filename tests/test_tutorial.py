@@ -55,7 +55,7 @@ def _restored_table() -> Iterator[None]:
 
 
 def test_the_tutorial_has_its_examples() -> None:
-    assert [bool(output) for _, output in examples("tutorial.md")] == [False] + 8 * [True]
+    assert [bool(output) for _, output in examples("tutorial.md")] == [False] + 9 * [True]
 
 
 async def test_the_examples_print_what_the_tutorial_says(
@@ -72,6 +72,15 @@ async def test_the_examples_print_what_the_tutorial_says(
                 await call[0](*call[1:])
             assert capsys.readouterr().out == output
         nursery.cancel_scope.cancel()
+
+
+async def test_the_examples_of_the_page_on_caching_print_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((source, output),) = examples("caching.md")
+    ((main,),) = execute(source, monkeypatch)
+    await main()
+    assert capsys.readouterr().out == output
 
 
 def test_the_first_page_shows_a_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ What applications use is here; the rooms below are for who builds on them.
 from trio_coap.client import (
     BlockTransferError,
     BodyTooLarge,
+    CacheStatistics,
     Client,
     Observation,
     Progress,
     RepresentationChanged,
     RequestHandle,
+    ResponseCache,
     StreamedResponse,
     UnprocessableResponse,
     open_client,
@@ -42,6 +44,7 @@ from trio_coap.server import (
     StreamedBody,
     StreamedRequest,
     block_policy,
+    check_conditions,
     serve,
 )
 from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
@@ -49,9 +52,17 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
 from trio_coap.wire.definitions import OptionDefinition, OptionFormat, register_option
-from trio_coap.wire.errors import CoapError, LocalProtocolError, MessageFormatError, RemoteProtocolError
+from trio_coap.wire.errors import (
+    CoapError,
+    LocalProtocolError,
+    MessageFormatError,
+    MissingExtra,
+    PayloadFormatError,
+    RemoteProtocolError,
+)
 from trio_coap.wire.message import Message, Request, Response
 from trio_coap.wire.options import OptionProblem, Options
+from trio_coap.wire.problems import ProblemDetails, TaggedText
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadOption,
@@ -96,6 +107,7 @@ __all__ = [
     "BlockTransferError",
     "BodyIncomplete",
     "BodyTooLarge",
+    "CacheStatistics",
     "Client",
     "ClientError",
     "CoapError",
@@ -118,6 +130,7 @@ __all__ = [
     "MessageFormatError",
     "MessageType",
     "MethodNotAllowed",
+    "MissingExtra",
     "NetworkError",
     "NotAcceptable",
     "NotFound",
@@ -130,8 +143,10 @@ __all__ = [
     "OptionFormat",
     "OptionProblem",
     "Options",
+    "PayloadFormatError",
     "PendingLimitReached",
     "PreconditionFailed",
+    "ProblemDetails",
     "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
@@ -144,6 +159,7 @@ __all__ = [
     "ResetReceived",
     "Resource",
     "Response",
+    "ResponseCache",
     "ResponseError",
     "Server",
     "ServerError",
@@ -153,6 +169,7 @@ __all__ = [
     "StreamedBody",
     "StreamedRequest",
     "StreamedResponse",
+    "TaggedText",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
@@ -162,6 +179,7 @@ __all__ = [
     "UnsupportedContentFormat",
     "UriError",
     "block_policy",
+    "check_conditions",
     "compose_uri",
     "content_format_of",
     "media_type_of",

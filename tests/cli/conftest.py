@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 
-from trio_coap import Block, Code, Request, Response, Server, Site, StreamedBody, serve
+from trio_coap import Block, Code, ProblemDetails, Request, Response, Server, Site, StreamedBody, serve
 from trio_coap.cli.main import main
 
 
@@ -86,6 +86,12 @@ def make_site(peer: Peer) -> Site:
     @site.get("/problem")
     def problem(request: Request) -> Response:
         return Response(Code.BAD_REQUEST, b"\xa0", content_format=257)
+
+    details = ProblemDetails(title="Out of range", detail="97 °C\nis too hot").encode()
+
+    @site.get("/range")
+    def out_of_range(request: Request) -> Response:
+        return Response(Code.BAD_REQUEST, details, content_format=257)
 
     @site.get("/critical")
     def critical(request: Request) -> Response:

@@ -25,6 +25,7 @@ from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParam
 from trio_coap.wire.codes import Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
+from trio_coap.wire.response_errors import error_for_response
 
 
 def run_request(arguments: Namespace) -> int:
@@ -108,8 +109,8 @@ def show(response: Response, about: dict[str, JsonValue], arguments: Namespace) 
     """
     if not response.code.is_success:
         # Section 5.5.2: without a format, the payload of an error is a text for people.
-        detail = f": {printable(response.text, one_line=True)}" if response.payload and _is_diagnostic(response) else ""
-        say(f"coap: {response.code}{detail}")
+        said = response.text if _is_diagnostic(response) else str(error_for_response(response).problem or "")
+        say(f"coap: {response.code}{': ' if said else ''}{printable(said, one_line=True)}")
     elif arguments.include or (not response.payload and sys.stdout.isatty() and arguments.output is None):
         say(str(response.code))
     if arguments.include:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Unpack, final
 
 from trio_coap.client.arguments import (
@@ -15,6 +16,7 @@ from trio_coap.client.arguments import (
 from trio_coap.client.attempt import FindTargets
 from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.cache import ResponseCache
 from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.observation import REGISTER, Observation
@@ -28,7 +30,6 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
@@ -62,6 +63,9 @@ class Client:
     The addresses of a name are tried in the resolver's order: the next one when the network says that one cannot be
     reached, or after MAX_TRANSMIT_WAIT of silence.
 
+    Attributes:
+      cache: keeps responses, or None.
+
     They raise what :meth:`RequestHandle.receive` raises, and before anything is sent
 
     - :exc:`UriError` (a LocalProtocolError and a ValueError), if *uri* is not a URI of CoAP;
@@ -71,14 +75,23 @@ class Client:
     - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
-    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None, *, holds_back: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: DrivenEndpoint,
+        base_uri: str | None = None,
+        *,
+        cache: ResponseCache | None = None,
+        holds_back: bool = False,
+    ) -> None:
         """Make a client on a running endpoint; it needs no closing.
 
         Args:
           endpoint: sends the requests; it may be a server's at the same time.
           base_uri: what relative URIs are relative to.
+          cache: keeps responses, and answers from them; by default nothing is kept.
           holds_back: whether requests wait as long as a server asks for; see :func:`open_client`.
         """
+        self.cache = cache
         self._endpoint = endpoint
         self._backpressure = Backpressure(endpoint) if holds_back else None
         self._finder = TargetFinder(base_uri)
@@ -135,6 +148,11 @@ class Client:
             :exc:`BodyTooLarge` where it is that.
           CoapError: see :meth:`RequestHandle.receive`.
         """
+        if self.cache is not None:
+            return await self.cache.exchange(self._exchange, self._finder.base_uri, code, uri, payload, arguments)
+        return await self._exchange(code, uri, payload, arguments)
+
+    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments) -> Response:
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         conversation, reader = self._converse(code, uri, payload, rest)
         if _names_a_block(conversation.template):
@@ -172,7 +190,10 @@ class Client:
         """
         arguments.setdefault("no_response", NO_RESPONSE_AT_ALL)
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return await tell(self._endpoint, find_targets, parameters, self._backpressure)
+        send = partial(tell, self._endpoint, find_targets, parameters, self._backpressure)
+        if self.cache is None:
+            return await send()
+        return await self.cache.watch(send, self._finder.base_uri, code, uri, arguments)
 
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
@@ -232,7 +253,12 @@ class Client:
         template.options = template.options.replace(observe=REGISTER, block2=early)
         reader = StateReader(self._endpoint, parameters, self._backpressure, block_size, max_body, progress)
         return Observation(
-            self._endpoint, find_targets, parameters, reader if block is None else None, self._backpressure
+            self._endpoint,
+            find_targets,
+            parameters,
+            reader if block is None else None,
+            self._backpressure,
+            self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, rest),
         )
 
     @asynccontextmanager
@@ -267,7 +293,11 @@ class Client:
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
-        yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
+        if self.cache is None:
+            first = await upload.run()
+        else:
+            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
+        yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
 
     async def discover(
         self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
@@ -351,35 +381,3 @@ class Client:
 
 def _names_a_block(template: Request) -> bool:
     return template.options.block1 is not None or template.options.block2 is not None
-
-
-@asynccontextmanager
-async def open_client(
-    *,
-    endpoint: DrivenEndpoint | None = None,
-    base_uri: str | None = None,
-    holds_back: bool = False,
-    host: str | None = None,
-    port: int | None = None,
-    **arguments: Unpack[EndpointArguments],
-) -> AsyncIterator[Client]:
-    """Open a client for the body.
-
-    Args:
-      endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
-        of its own.
-      base_uri: what relative URIs are relative to.
-      holds_back: True for a client that leaves a server alone that has too much to do: after a 5.03 or 4.29, which is
-        returned like any response, further requests to that endpoint wait until its Max-Age is over (60 seconds if it
-        gives none; :rfc:`7252` section 5.9.3.4, :rfc:`8516`), in the caller's cancel scope.  What has been sent already
-        or waits for NSTART is not called back; pings and deregistrations do not wait, nor does a request that goes to
-        the next address of a name because the first one failed.
-      host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
-
-    Raises:
-      OSError: if the address is not to be had.
-      LocalProtocolError: if *endpoint* is given, and something about another one.
-      UriError: if *base_uri* is not an absolute URI of CoAP.
-    """
-    async with use_endpoint(endpoint, host, port, 0, arguments) as used:
-        yield Client(used, base_uri, holds_back=holds_back)

@@ -19,6 +19,7 @@ deregisters, unless the observation has ended: the registration may have arrived
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, final
 
@@ -92,6 +93,7 @@ class Observation:
         parameters: TransmissionParameters | None = None,
         reader: StateReader | None = None,
         backpressure: Backpressure | None = None,
+        received: Callable[[Response], None] | None = None,
     ) -> None:
         """Prepare an observation; nothing is sent yet.
 
@@ -101,7 +103,9 @@ class Observation:
           parameters: the transmission parameters of the requests.
           reader: puts states in blocks together; by default their first blocks are what the consumer gets.
           backpressure: whom to hold registrations back from; by default nobody.
+          received: is told each state when it arrives, the newest one so far, before the consumer gets it; must not raise.
         """
+        self._received = received
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._parameters = parameters
@@ -225,7 +229,7 @@ class Observation:
             return True
         number = response.options.observe
         if number is None or not response.code.is_success:
-            self._states.put(response)
+            self._put(response)
             self._end()
             return True
         self._is_observed = True
@@ -234,7 +238,7 @@ class Observation:
         if is_answer or self._last is None or is_newer(number, now, *self._last):
             self._has_heard = True
             self._last = (number, now)
-            self._states.put(response)
+            self._put(response)
             self._start_timer(response.options.max_age, now)
         return True
 
@@ -251,6 +255,11 @@ class Observation:
         """See :class:`trio_coap.client.attempt.AttemptListener`."""
         self._states.end(error)
         self._end()
+
+    def _put(self, response: Response) -> None:
+        if self._received is not None:
+            self._received(response)
+        self._states.put(response)
 
     def _start_timer(self, max_age: int | None, now: float) -> None:
         fresh_for = DEFAULT_MAX_AGE if max_age is None else max_age

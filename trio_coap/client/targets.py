@@ -23,7 +23,11 @@ Target = tuple[Endpoint, Options]
 
 @final
 class TargetFinder:
-    """Finds the targets of URIs, and remembers those that need no resolver."""
+    """Finds the targets of URIs, and remembers those that need no resolver.
+
+    Attributes:
+      base_uri: what relative URIs are relative to, or None.
+    """
 
     def __init__(self, base_uri: str | None = None) -> None:
         """Make a finder.

@@ -13,6 +13,8 @@ a later block of a body that is remembered             that block (2.4)
 a later block of a body that is not remembered         GET, FETCH: the handler runs again, and the block
                                                        is cut from the new body; else 4.08
 a part of a stream that has been read and is gone      likewise, if the source cannot seek
+a body that the client says it has (ETag)              2.03, without it (RFC 7252 section 5.10.6.2); this
+                                                       is not for later blocks
 a block behind the end                                 4.00
 a block size above ours                                ours (2.4)
 the reserved size 7                                    4.00 (2.2)
@@ -40,6 +42,7 @@ from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
 from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
 from trio_coap.server.uploads import Uploads
+from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyConsumed, BodyReader
@@ -50,7 +53,7 @@ from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, 
 
 _logger = logging.getLogger(__name__)
 
-_CONTENT_FORMAT = 12
+_CONTENT_FORMAT, _ETAG = 12, 4
 _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
@@ -275,13 +278,16 @@ class BlockwiseHandler:
         # Without its payload, a FETCH does not say what it wants.
         if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
             raise RequestEntityIncomplete("the response is not remembered any more")
-        return self._run(request, request, self._policy_for(request))
+        # Who asks for a later block has the first one of this body, and wants the rest whatever else it has.
+        return self._run(request.replace(etag=None), request, self._policy_for(request))
 
     # Responses.
 
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
         asked = request.options.block2
         size = self._size(asked)
+        if whole.options.raw(_ETAG) and (asked is None or not asked.number):
+            response = validate(response, whole)
         if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
             block = response
         elif asked is not None and asked.number and not _has_blocks(response):
@@ -309,6 +315,9 @@ class BlockwiseHandler:
         try:
             if not representation.is_current:
                 raise BodyConsumed("the file has changed")
+            head = representation.head if start else validate(representation.head, whole)
+            if head.code == Code.VALID:
+                return self._complete(head, request)
             payload, is_more = await representation.read(start, size)
             is_kept = is_more and (is_remembered or self._remember(representation, request))
             block = representation.make_block(payload, is_more, start, size, asked)
@@ -375,8 +384,9 @@ _USUAL = BlockPolicy()
 
 
 def _key(request: Request) -> Key:
-    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.
-    return transfer_key(request, _CONTENT_FORMAT)
+    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.  ETags are
+    # interpreted here, and so not part of a cache key (RFC 7252 section 5.6).
+    return transfer_key(request, _CONTENT_FORMAT, _ETAG)
 
 
 def _has_blocks(response: Response) -> bool:

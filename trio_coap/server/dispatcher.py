@@ -6,6 +6,7 @@ what arrives                                           what happens
 an unsupported critical option                         4.02 with its number; a NON is rejected (5.4.1)
 Proxy-Uri or Proxy-Scheme                              5.05 (5.10.2)
 a method that does not exist                           4.05 (5.8)
+a Hop-Limit that is not 1 to 255                       4.00 (:rfc:`8768` section 3); any other is for proxies
 a handler is a plain function                          it runs at once
 a handler is an ``async def``                          it runs in a task of its own; above the limit, 5.03
 a handler raises a ResponseError                       the response that it stands for
@@ -37,6 +38,7 @@ from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import CRITICAL_PROBLEM
 from trio_coap.wire.response_errors import (
     BadOption,
+    BadRequest,
     InternalServerError,
     MethodNotAllowed,
     NotAcceptable,
@@ -63,6 +65,8 @@ UNDERSTOOD_OPTIONS = frozenset({3, 7, 11, 15, 17, 23, 27, 35, 39})
 """The critical options that are processed here or mean nothing that could be missed: Uri-Host, Uri-Port, Uri-Path,
 Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own.  For others, such as If-Match, the handler
 must say that it processes them; see :class:`UnderstandingHandler`."""
+
+_HOP_LIMIT = 16
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -266,6 +270,10 @@ def _check(request: Request) -> None:
         raise ProxyingNotSupported("this server is no proxy")
     if not request.code.name:
         raise MethodNotAllowed(f"there is no method {request.code.dotted}")
+    if options.raw(_HOP_LIMIT) or options.problems:
+        value = next((value for number, value in options if number == _HOP_LIMIT), b"\x01")
+        if not 1 <= int.from_bytes(value, "big") <= 255:
+            raise BadRequest("a Hop-Limit is 1 to 255 (RFC 8768 section 3)")
 
 
 def _error_response(exc: Exception, request: Request) -> Response:

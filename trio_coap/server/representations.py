@@ -116,7 +116,7 @@ def represent_octets(response: Response, request: Request, size: int) -> Represe
     """Return *response* as it is sent in blocks of *size* octets; with an ETag, if it takes more than one."""
     head, body = response.replace(payload=b""), response.payload
     if len(body) > size and head.code.is_success and head.options.etag is None:
-        head = head.replace(etag=hashlib.sha256(body).digest()[:_ETAG_LENGTH])
+        head = head.replace(etag=octets_etag(body))
     return Representation(head, body, fingerprint=fingerprint_of(request))
 
 
@@ -137,6 +137,11 @@ def fingerprint_of(request: Request) -> bytes:
         # Of a body that was streamed, the handler's request has it not any more.
         return getattr(request, "fingerprint", b"")
     return hashlib.sha256(request.payload).digest()
+
+
+def octets_etag(body: bytes) -> bytes:
+    """Return an ETag for *body*."""
+    return hashlib.sha256(body).digest()[:_ETAG_LENGTH]
 
 
 def file_etag(source: object) -> bytes | None:
