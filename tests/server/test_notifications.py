@@ -18,6 +18,7 @@ from trio_coap import (
     NON,
     Block,
     Code,
+    Limits,
     LocalProtocolError,
     NotFound,
     NotificationPolicy,
@@ -253,3 +254,27 @@ async def test_what_an_observation_cannot_send_with_its_number_is_an_error(
         assert (await stage.receive_and_acknowledge()).code is Code.INTERNAL_SERVER_ERROR
         assert stage.observers == 0
     assert "too many for a datagram" in caplog.text
+
+
+@pytest.mark.parametrize("confirmable", [True, False])
+async def test_when_too_much_is_remembered_the_newest_state_waits(
+    confirmable: bool, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """The client is there and listens: that others were sent much is no reason to forget it."""
+    sensor = Sensor(confirmable=confirmable)
+    async with open_stage(sensor.site, coap_network, limits=Limits(max_sent=10)) as stage:
+        await stage.ask(0)
+        for value in range(2, 30):
+            await sensor.change(value)
+            with trio.move_on_after(5):
+                await stage.receive_and_acknowledge()
+        assert stage.observers == 1
+        assert stage.endpoint.statistics().turned_away["max_sent"] > 0
+        response = None
+        with trio.move_on_after(300):
+            while True:
+                response = await stage.receive_and_acknowledge()
+        assert response is not None
+        assert response.text == "29"
+        await sensor.change(30)
+        assert (await stage.receive_and_acknowledge()).text == "30"

@@ -7,6 +7,7 @@ a new state, and nothing is on its way                   a CON or NON notificati
 a new state, and a CON waits for its ACK or its turn     the new one in its place: at the next retransmission, or
                                                          after the ACK, whichever is first (section 4.5.2)
 a new state, and a NON was sent a moment ago             the newest one, when the next NON may go (section 4.5.1)
+a new state, and too much that was sent is remembered    the newest one, a little later
 24 hours without a CON                                   the state, as a CON (section 4.5)
 an error, or another Content-Format                      the error, or 4.06, without Observe; then nothing any more
 a Reset, no ACK, an error of the network                 nothing any more
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_coap.messaging.errors import DeliveryError
+from trio_coap.messaging.errors import DeliveryError, SendLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
 from trio_coap.messaging.timer import Timer
@@ -57,6 +58,7 @@ class Observer:
       parameters: those of its path.
       request: the registration, which the handler answers again and again.
       scope: of the handler's task that runs for this observer; None if none does.
+      task: that one, if it computes a notification.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Observer:
         self.parameters = parameters
         self.request = request
         self.scope: trio.CancelScope | None = None
+        self.task: trio.lowlevel.Task | None = None
         self._observers = observers
         self._local_address = entry.local_address
-        self._confirmed_at = now
+        self._confirmed_at = self._begun_at = now
         self._is_active = True
         self._is_registered = False
         self._is_computing = False
@@ -104,6 +107,7 @@ class Observer:
         self.request = request
         self.parameters = parameters
         self._local_address = entry.local_address
+        self._begun_at = now
         self._is_registered = self._is_changed = self._has_format = False
 
     def registered(self, response: Response, now: float) -> Response:
@@ -136,7 +140,7 @@ class Observer:
 
     def changed(self) -> None:
         """See :class:`trio_coap.server.observable.Observing`."""
-        if self._is_computing:
+        if not self._is_active or self._is_asking_here:
             return  # The handler itself says so: what it is about to return is the new state.
         if self.scope is not None or not self._is_registered:
             self._is_changed = True
@@ -169,7 +173,8 @@ class Observer:
             return
         now = self._observers.endpoint.clock()
         self._observers.remove(self, now)
-        self._submit(response.replace(observe=None), CON, now, is_last=True)
+        self._observers.farewells[self.key] = self
+        self._submit(response.replace(observe=None), CON, now)
 
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
@@ -180,6 +185,9 @@ class Observer:
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: what came up meanwhile is sent now."""
+        if not self._is_active:
+            self._observers.remove(self, now)
+            return
         if entry.attempts == 1 and entry.activated_at is not None:
             self._observers.round_trips[self.key[0]] = now - entry.activated_at
         newer = entry.superseding
@@ -188,11 +196,17 @@ class Observer:
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: the client is gone, or has had enough."""
-        self._observers.remove(self, now)
+        if entry.created_at >= self._begun_at:  # What was sent before it registered again is not about this time.
+            self._observers.remove(self, now)
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._observers.remove(self, self._observers.endpoint.clock())
+
+    @property
+    def _is_asking_here(self) -> bool:
+        """True within the handler that is asked for this observer."""
+        return self._is_computing or (self.task is not None and self.task is _current_task())
 
     def _is_other_format(self, response: Response) -> bool:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
@@ -218,8 +232,7 @@ class Observer:
             return
         allowed_at = self._observers.non_allowed_at.get(self.key[0], now)
         if allowed_at > now:
-            self._held = response
-            self._timer.start(allowed_at)
+            self._hold(response, allowed_at)
             return
         self._submit(response, NON, now)
 
@@ -236,28 +249,38 @@ class Observer:
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
         return policy.confirmable or self._non_in_a_row >= policy.max_non or is_due
 
-    def _submit(self, response: Response, type: MessageType, now: float, *, is_last: bool = False) -> None:
+    def _submit(self, response: Response, type: MessageType, now: float) -> None:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
             return
         remote = self.key[0]
         response.token, response.type, response.message_id = self.key[1], type, None
         self._held = None
-        if not is_last:
-            self._count(type, now)
         try:
             entry = endpoint.remote_state(remote).submit(
                 response,
                 now,
-                listener=None if is_last else self,
+                listener=self,
                 local_address=self._local_address,
                 is_solicited=True,
             )
+        except SendLimitReached as exc:
+            # Too much is remembered of what went to all clients: this one has done nothing, and gets it later.
+            if self._is_active:
+                self._hold(response, now + NON_INTERVAL)
+            else:
+                self._fail(exc, now)
+            return
         except LocalProtocolError as exc:
             self._fail(exc, now)
             return
+        self._entry = entry
         if self._is_active:
-            self._entry = entry
+            self._count(type, now)
+
+    def _hold(self, response: Response, until: float) -> None:
+        self._held = response
+        self._timer.start(until)
 
     def _count(self, type: MessageType, now: float) -> None:
         if type is CON:
@@ -272,8 +295,7 @@ class Observer:
 
     def _fail(self, exc: LocalProtocolError, now: float) -> None:
         _logger.warning("an observation of %r ended: %s", self.request, exc)
-        if self._is_active:
-            self._observers.remove(self, now)
+        self._observers.remove(self, now)
 
     def _time_has_come(self, now: float) -> None:
         held, self._held = self._held, None
@@ -293,3 +315,10 @@ class Observer:
         if self._entry is not None:
             self._entry.newest.complete(now)
             self._entry = None
+
+
+def _current_task() -> trio.lowlevel.Task | None:
+    try:
+        return trio.lowlevel.current_task()
+    except RuntimeError:  # Outside of a task: who says so there is no handler.
+        return None

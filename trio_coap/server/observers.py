@@ -4,7 +4,8 @@
 what a client sends                                      what happens
 =======================================================  ====================================================
 GET or FETCH with Observe 0, of something observable     it is in the list if the response is a success
-the same under a token that is in the list               it is in the list once, with the new request
+the same under a token that is in the list               it is in the list once, with the new request; what was on
+                                                         its way, an error included, is not sent any more
 GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
 a Reset, or no ACK for a notification                    the same
 one registration above a limit                           it gets a response, without Observe
@@ -85,6 +86,8 @@ class Observers:
         self._max_observers = max_observers
         self._max_observers_per_remote = max_observers_per_remote
         self._observers: dict[tuple[Endpoint, bytes], Observer] = {}
+        # Who is in the list no more, while its last message is on its way; as many as the endpoint may send.
+        self.farewells: dict[tuple[Endpoint, bytes], Observer] = {}
         self._per_remote: Counter[Endpoint] = Counter()
         self._number = 0
         # When the next NON notification may go to a remote; there is nothing here of those without observers.
@@ -112,6 +115,8 @@ class Observers:
         if observe is None or request.code not in OBSERVABLE_METHODS or observe not in (REGISTER, DEREGISTER):
             return None
         key = (entry.remote.endpoint, request.token)
+        if key in self.farewells:  # It would come after the response, and end what begins now.
+            self.remove(self.farewells[key], now)
         known = self._observers.get(key)
         found = None
         if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
@@ -144,6 +149,8 @@ class Observers:
                 del self._per_remote[remote]
                 self.non_allowed_at.pop(remote, None)
                 self.round_trips.pop(remote, None)
+        if self.farewells.get(observer.key) is observer:
+            del self.farewells[observer.key]
         observer.observable.discard(observer)
         observer.stop(now)
 
@@ -167,7 +174,12 @@ class Observers:
 
     async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
         with scope:
-            response = await answer
+            task = observer.task = trio.lowlevel.current_task()
+            try:
+                response = await answer
+            finally:
+                if observer.task is task:
+                    observer.task = None
             # A handler may finish although it was cancelled: nobody wants to know any more.
             if not scope.cancel_called:
                 observer.scope = None
