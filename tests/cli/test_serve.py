@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,7 @@ import pytest
 
 from tests.cli.test_process import PATIENCE, started
 from tests.interop.peers import LIBCOAP_CLIENT, NEEDS_AIOCOAP, NEEDS_LIBCOAP, aiocoap_client
-from trio_coap.cli.problems import UsageError
-from trio_coap.cli.serve import read_bind
+from trio_coap.cli.arguments import address as address_of
 
 LONG = bytes(range(256)) * 20
 
@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_is_one_sentence(coap, silent, tmp_path: Path) -> N
     [
         (["/nowhere"], "the directory '/nowhere' cannot be served: No such file or directory"),
         (["/dev/null"], "the directory '/dev/null' cannot be served: Not a directory"),
-        (["/tmp", "--bind", "a:b"], "'a:b' is no address to listen on: write --bind 192.0.2.7:5683"),
+        (["/tmp", "--bind", "a:b"], "'a:b' is no address to listen on: write :5683, 127.0.0.1:5683 or"),
         (["/tmp", "--max-body", "0"], "'0' is not a whole number from 1 to"),
     ],
 )
@@ -139,19 +139,19 @@ def test_what_cannot_be_served_is_one_sentence(coap, words: list[str], sentence:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        (":5683", ("::", 5683)),
-        (":0", ("::", 0)),
+        (":5683", (None, 5683)),
+        (":0", (None, 0)),
         ("127.0.0.1", ("127.0.0.1", 5683)),
         ("localhost:61616", ("localhost", 61616)),
         ("[::1]:1234", ("::1", 1234)),
         ("[fe80::1%lo]", ("fe80::1%lo", 5683)),
     ],
 )
-def test_an_address_to_listen_on(text: str, address: tuple[str, int]) -> None:
-    assert read_bind(text) == address
+def test_an_address_to_listen_on(text: str, address: tuple[str | None, int]) -> None:
+    assert address_of(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "::1", ":65536", "host:", "[::1", "a:b"])
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(UsageError):
-        read_bind(text)
+    with pytest.raises(argparse.ArgumentTypeError):
+        address_of(text)

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from typing import NoReturn
 
 from trio_coap.cli.problems import UsageError
+from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.wire.contentformats import content_format_of
 from trio_coap.wire.errors import CoapError
 
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 """What blocks there are, in octets (:rfc:`7959` section 2.2)."""
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<literal>[^][]+)\]|(?P<name>[^][:]*))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Parser(argparse.ArgumentParser):
@@ -149,6 +154,16 @@ def block_size(text: str) -> int:
     if text in map(str, BLOCK_SIZES):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no block size: write one of {', '.join(map(str, BLOCK_SIZES))}")
+
+
+def address(text: str) -> tuple[str | None, int]:
+    """Read ``HOST:PORT``, ``[HOST]:PORT``, one of them, or ``:PORT``; no host means all addresses."""
+    match = _ADDRESS.fullmatch(text)
+    port = COAP_PORT if match is None or match["port"] is None else int(match["port"])
+    # Digits alone are a port that lacks its colon, more likely than a host.
+    if match is None or not text or text.isdigit() or port > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address to listen on: write :5683, 127.0.0.1:5683 or [::1]:0")
+    return match["literal"] or match["name"] or None, port
 
 
 def content_format(text: str) -> int:

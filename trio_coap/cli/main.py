@@ -61,6 +61,7 @@ _RUNNERS = {
     "discover": ("discover", "run_discover"),
     "observe": ("observe", "run_observe"),
     "ping": ("ping", "run_ping"),
+    "plugtest": ("plugtest", "run_plugtest"),
     "serve": ("serve", "run_serve"),
 }
 """Module and function of each verb; those that are not here are methods."""

@@ -24,6 +24,7 @@ from trio_coap.cli.arguments import (
     add_transmission,
     add_verb,
     add_verbose,
+    address,
     content_format,
     number,
 )
@@ -64,7 +65,7 @@ _METHODS = (
     (Code.IPATCH, "ipatch", "change parts of a resource, idempotently (RFC 8132)"),
 )
 
-VERBS = (*(name for _, name, _ in _METHODS), "observe", "discover", "ping", "serve", "decode")
+VERBS = (*(name for _, name, _ in _METHODS), "observe", "discover", "ping", "serve", "plugtest", "decode")
 
 _TIMEOUT = (
     "give up when that has passed; unless given, 93 s without an acknowledgement, or with --non without a response"
@@ -120,6 +121,15 @@ examples:
   coap ping 'coap://[2001:db8::1]:61616' --count 10 --interval 0.2
 """
 
+_PLUGTEST = """\
+examples:
+  coap plugtest
+  coap plugtest --bind 127.0.0.1:0
+  coap plugtest --bind '[2001:db8::1]:5683' --period 1
+
+Ctrl-C and SIGTERM end it, with status 0.
+"""
+
 _DECODE = """\
 examples:
   coap decode 44011a2bdeadbeefb474696d65
@@ -168,6 +178,7 @@ def make_parser() -> Parser:
     _add_discover(verbs)
     _add_ping(verbs)
     _add_serve(verbs)
+    _add_plugtest(verbs)
     _add_decode(verbs)
     return parser
 
@@ -232,7 +243,8 @@ def _add_serve(verbs: Verbs[Parser]) -> None:
     verb.add_argument(
         "--bind",
         metavar="[HOST]:PORT",
-        default=":5683",
+        type=address,
+        default=(None, 5683),
         help="where to listen (:5683, on all addresses); port 0 takes one that is free",
     )
     verb.add_argument(
@@ -269,6 +281,25 @@ def _add_ping(verbs: Verbs[Parser]) -> None:
     )
     add_verbose(verb)
     add_jsonl(verb, "print a record in JSON for each ping")
+
+
+def _add_plugtest(verbs: Verbs[Parser]) -> None:
+    what = "serve the resources of the ETSI CoAP plugtests, to test clients against"
+    verb = add_verb(verbs, "plugtest", what, f"{_PLUGTEST}\n{EXIT_STATUSES}")
+    verb.add_argument(
+        "--bind",
+        metavar="[HOST]:PORT",
+        type=address,
+        default=(None, 5683),
+        help="where to listen (:5683, on all addresses); port 0 takes one that is free",
+    )
+    verb.add_argument(
+        "--period",
+        metavar="SECONDS",
+        type=number(float, 0.01, 86400),
+        default=5.0,
+        help="how often the observable resources change (5)",
+    )
 
 
 def _add_decode(verbs: Verbs[Parser]) -> None:

@@ -6,7 +6,6 @@ Rule: it says where it listens when it does, and ends well when somebody ends it
 from __future__ import annotations
 
 import errno
-import re
 import time
 from argparse import Namespace
 from functools import partial
@@ -20,19 +19,17 @@ from trio_coap.cli.problems import SUCCESS, CommandFailure, UsageError
 from trio_coap.cli.signals import Ending, watch_signals
 from trio_coap.cli.streams import say
 from trio_coap.cli.tree import Tree
-from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
+from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.server import BlockLimits, serve
 from trio_coap.transports.driver import raise_single, run_endpoint
 from trio_coap.transports.udp.endpoint import SocketEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request
 
-_BIND = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]{1,5}))?")
-
 
 def run_serve(arguments: Namespace) -> int:
     """Serve the directory that *arguments* name until a signal comes, and return the exit status."""
-    host, port = read_bind(arguments.bind)
+    host, port = arguments.bind
     try:
         tree = Tree(arguments.directory)
     except OSError as exc:
@@ -44,25 +41,10 @@ def run_serve(arguments: Namespace) -> int:
             max_body=arguments.max_body,
             log=_say_request if arguments.verbose else None,
         )
-        trio.run(_run, handler, host, port, arguments)
+        trio.run(_run, handler, host or "::", port, arguments)
     finally:
         tree.close()
     return SUCCESS
-
-
-def read_bind(text: str) -> tuple[str, int]:
-    """Return host and port of ``[HOST]:PORT``; without a host, all addresses.
-
-    Raises:
-      UsageError: if it is something else.
-    """
-    match = _BIND.fullmatch(text)
-    port = COAP_PORT if match is None or match["port"] is None else int(match["port"])
-    if match is None or not text or port > 65535:
-        raise UsageError(
-            f"{text!r} is no address to listen on: write --bind 192.0.2.7:5683, '[2001:db8::1]:5683' or :5683"
-        )
-    return match["literal"] or match["name"] or "::", port
 
 
 async def _run(handler: FileHandler, host: str, port: int, arguments: Namespace) -> None:
