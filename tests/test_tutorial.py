@@ -55,7 +55,7 @@ def _restored_table() -> Iterator[None]:
 
 
 def test_the_tutorial_has_its_examples() -> None:
-    assert [bool(output) for _, output in examples("tutorial.md")] == [False] + 9 * [True]
+    assert [bool(output) for _, output in examples("tutorial.md")] == [False] + 10 * [True]
 
 
 async def test_the_examples_print_what_the_tutorial_says(
