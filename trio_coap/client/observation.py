@@ -5,8 +5,12 @@ what comes                                               what happens
 =======================================================  ==========================================================
 a notification newer than the last one (section 3.4)     it is for the consumer; an older one that waits gives way
 one that was overtaken                                   acknowledged, and dropped
+an older number, and a registration has not been         the registration under another token: the server may have
+answered yet                                             been restarted, and count anew
 an error response, or a response without Observe         the last one for the consumer: the observation has ended
 nothing for Max-Age and 5 to 15 s (section 3.3.1)        the same registration again, under the same token
+an acknowledgement of the first registration, and then   likewise, after EXCHANGE_LIFETIME
+nothing
 the first block of a state (:rfc:`7959` section 2.6)     the consumer fetches the rest; see :mod:`~trio_coap.client.states`
 4.01 with an Echo, the first in a row (:rfc:`9175`)      the same registration again, with the Echo
 no acknowledgement of a registration, or a Reset         the observation has ended, with an error
@@ -116,6 +120,7 @@ class Observation:
         self._is_entered = False
         self._is_observed = False
         self._is_challenged = False
+        self._is_renewing = False
         self._last: tuple[int, float] | None = None
         self._has_heard = False
 
@@ -240,6 +245,9 @@ class Observation:
             self._last = (number, now)
             self._put(response)
             self._start_timer(response.options.max_age, now)
+        elif self._is_renewing and (response.type is ACK or not self._has_heard):
+            # It answers the last registration, or is older than that: nobody can tell whether the server counts anew.
+            self._register_again(now, afresh=True)
         return True
 
     def endpoint_closed(self) -> None:
@@ -247,9 +255,11 @@ class Observation:
         self.request_failed(trio.ClosedResourceError("the endpoint was closed"))
 
     def request_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
-        """See :class:`trio_coap.client.attempt.AttemptListener`: the first response may take its time, a later one not."""
+        """See :class:`trio_coap.client.attempt.AttemptListener`: the first response may take its time, a later one less."""
         if self._is_observed:
             self._start_timer(None, now)
+        else:
+            self._timer.start(now + self._endpoint.parameters.exchange_lifetime)
 
     def request_failed(self, error: Exception) -> None:
         """See :class:`trio_coap.client.attempt.AttemptListener`."""
@@ -278,12 +288,15 @@ class Observation:
         response = error.response if isinstance(error, ResponseError) else None
         self._start_timer((response and response.options.max_age) or 0, self._endpoint.clock())
 
-    def _register_again(self, now: float, echo: bytes | None = None) -> None:
+    def _register_again(self, now: float, echo: bytes | None = None, *, afresh: bool = False) -> None:
+        self._is_renewing = self._is_observed and not afresh
+        if afresh:
+            self._last = None
         registration = self.request.replace(echo=echo)
         self._has_heard = False
         try:
-            # Of a registration that holds the token is kept (section 3.3.1).
-            self._attempt.send_again(registration, with_new_token=not self._is_observed)
+            # Of a registration that holds the token is kept (section 3.3.1), as long as one can tell old from new.
+            self._attempt.send_again(registration, with_new_token=afresh or not self._is_observed)
         except (LocalProtocolError, trio.ClosedResourceError) as exc:
             self.request_failed(exc)
             return
