@@ -54,8 +54,11 @@ def _restored_table() -> Iterator[None]:
         forget()
 
 
-def test_the_tutorial_has_its_examples() -> None:
-    assert [bool(output) for _, output in examples("tutorial.md")] == [False] + 9 * [True]
+def test_each_example_but_the_first_says_what_it_prints() -> None:
+    has_output = [bool(output) for _, output in examples("tutorial.md")]
+    assert len(has_output) > 8
+    assert not has_output[0]
+    assert all(has_output[1:])
 
 
 async def test_the_examples_print_what_the_tutorial_says(

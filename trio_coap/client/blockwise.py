@@ -31,9 +31,10 @@ from trio_coap.client.transfer import (
     RepresentationChanged,
     RequestTags,
 )
-from trio_coap.wire.block import Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
 from trio_coap.wire.body import BodyConsumed, BodyReader
 from trio_coap.wire.codes import Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
 from trio_coap.wire.options import Options
 
@@ -107,6 +108,10 @@ class Upload:
         while True:
             payload, is_more = await self._body.read_block(start, self._size)
             self._progress.to_send = self._body.size
+            if max(self._body.size or 0, start + len(payload)) > (MAX_BLOCK_NUMBER + 1) * self._size:
+                raise LocalProtocolError(
+                    f"blocks of {self._size} octets are too small for the body (RFC 7959 section 2.2)"
+                )
             response = await self._send_block(start, payload, is_more)
             block = response.options.block1
             if block is not None and block.size_exponent == 7:
@@ -117,7 +122,7 @@ class Upload:
                 return response
             if not is_more:
                 if response.code == Code.CONTINUE:
-                    raise BlockTransferError("the server wants more of a body that it has whole", response)
+                    raise BlockTransferError("the server wants more (2.31), where all has been sent", response)
                 self._progress.sent = start + len(payload)
                 self._progress.to_send = self._body.size
                 return response
@@ -212,11 +217,15 @@ class Download:
         assert block is not None
         size = min(block.size, self._limit)
         start = self.offset + len(self.payload)
+        if start // size > MAX_BLOCK_NUMBER:
+            raise BlockTransferError(f"blocks of {size} octets end at octet {start}; there is more", self.response)
         self._asked = Block.of(start // size, False, size)
         response = await self._ask(self._asked)
-        if not response.code.is_success:
-            self.response = response
-            return False
+        if response.code != self.first.code:
+            if not response.code.is_success:
+                self.response = response
+                return False
+            raise BlockTransferError(f"a block of a {self.first.code} is a {response.code}", response)
         if response.options.etag != self.first.options.etag:
             raise RepresentationChanged("the representation changed while it was read", response)
         if response.options.content_format != self.first.options.content_format:
@@ -260,7 +269,7 @@ class Download:
             body += self.payload
             self._check_limit(len(body), max_body)
         response = self.response
-        if response.code.is_success and (response.options.block1 is not None or response.options.block2 is not None):
+        if response.options.block2 is not None or (response.code.is_success and response.options.block1 is not None):
             # What is whole is no block any more.
             return response.replace(payload=bytes(body), block1=None, block2=None)
         return response
