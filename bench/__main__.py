@@ -1,5 +1,6 @@
 """``python -m bench``: run the measurements and print what they show."""
 
-from bench import cache
+from bench import blocks, cache
 
 cache.main()
+blocks.main()

@@ -10,7 +10,16 @@ import trio
 from trio.testing import MockClock
 
 from tests.observing import assert_nothing_is_left
-from trio_coap import Client, DeliveryError, NotificationPolicy, Request, Response, Site, TransmissionParameters
+from trio_coap import (
+    Client,
+    DeliveryError,
+    NotificationPolicy,
+    RepresentationChanged,
+    Request,
+    Response,
+    Site,
+    TransmissionParameters,
+)
 from trio_coap.testing import open_network, open_pair
 
 OBSERVERS = 3
@@ -72,6 +81,51 @@ async def test_every_observer_has_the_last_state_in_time(
         assert of_one[-1][1] == CHANGES
         states = [value for _, value in of_one]
         assert states == sorted(states)
+
+
+class LargeReading(Reading):
+    """A state that takes five blocks, each of which says which state it is of."""
+
+    def read(self, request: Request) -> Response:
+        return Response(payload=f"{self.value:4}" * 1200, max_age=MAX_AGE)
+
+
+async def watch_whole(client: Client, seen: list[int]) -> None:
+    while True:
+        try:
+            async with client.observe("/r") as observation:
+                async for response in observation:
+                    (value,) = {int(response.text[at : at + 4]) for at in range(0, len(response.text), 4)}
+                    assert len(response.payload) == 4800
+                    seen.append(value)
+        except (DeliveryError, RepresentationChanged):
+            pass  # The application begins anew.
+
+
+@pytest.mark.parametrize("confirmable", [True, False], ids=["CON", "NON"])
+@pytest.mark.parametrize("seed", range(10))
+async def test_states_in_blocks_are_never_mixed_and_the_last_one_comes(
+    seed: int, confirmable: bool, autojump_clock: MockClock
+) -> None:
+    """RFC 7959 section 2.6, through 20 % loss and reordering."""
+    reading = LargeReading(NotificationPolicy(confirmable=confirmable))
+    seen: list[list[int]] = [[] for _ in range(OBSERVERS)]
+    async with (
+        open_network(seed, loss=0.2, reordering=0.3, reordering_delay=4, duplication=0.1, max_trace=0) as network,
+        open_pair(reading.site, network=network) as (client, _),
+        trio.open_nursery() as nursery,
+    ):
+        for of_one in seen:
+            nursery.start_soon(watch_whole, client, of_one)
+        for _ in range(CHANGES):
+            await trio.sleep(3)
+            reading.change()
+        # One client reads for all: NSTART is 1, and there are four blocks for each observer.
+        await trio.sleep(ALLOWED + 4 * OBSERVERS * PARAMETERS.max_transmit_wait)
+        nursery.cancel_scope.cancel()
+    for of_one in seen:
+        assert of_one[-1] == CHANGES
+        assert of_one == sorted(of_one)
 
 
 async def test_a_day_under_observation_takes_no_time(autojump_clock: MockClock) -> None:

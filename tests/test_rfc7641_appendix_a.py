@@ -2,8 +2,7 @@
 
 Figure 2 is that of section 1.2, the others those of Appendix A.1; figures 7 and 8 have a proxy between the two.  Our
 numbers rise by one where the figures take the time for them, and our client registers again under the same token,
-where the figures draw another one: section 3.3.1 allows both.  What figures 5 and 6 are about was written down from memory,
-those before it from the text.
+where the figures draw another one: section 3.3.1 allows both.
 """
 
 from __future__ import annotations
@@ -20,18 +19,23 @@ from tests.observing import state
 from trio_coap import Client, Code, Message, Request, Response, Server, Site
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
+ETAG = b"xyzzy"
+"""That of 19.7 Cel in the figures; other states have none."""
+
 
 class Thermometer:
     """The resource of the figures; each state is 15 s old at most."""
 
-    def __init__(self, degrees: str, **options: object) -> None:
+    def __init__(self, degrees: str) -> None:
         self.degrees = degrees
-        self.options = options
         self.site = Site()
         self.site.get("/temperature", observable=True)(self.read)
 
     def read(self, request: Request) -> Response:
-        return Response(payload=f"{self.degrees} Cel".encode(), max_age=15, **self.options)  # type: ignore[arg-type]
+        etag = ETAG if self.degrees == "19.7" else None
+        if etag in request.options.etags:
+            return Response(Code.VALID, etag=etag, max_age=15)
+        return Response(payload=f"{self.degrees} Cel".encode(), max_age=15, etag=etag)
 
     def change(self, degrees: str) -> None:
         self.degrees = degrees
@@ -113,7 +117,7 @@ async def test_figure_4_registering_again_after_max_age(
         ):
             thermometer.change("19.7")
             response = await observation.receive()
-        assert response.text == "19.7 Cel"
+        assert (response.text, response.options.etag) == ("19.7 Cel", ETAG)
         assert 15 + 5 <= trio.current_time() - registered_at <= 15 + 15.1
         arrows = [arrow for arrow in figure.arrows(since) if "CON 2.05" not in arrow]
         assert arrows[:2] == ["CON 0.01 Observe 0", "ACK 2.05 Observe 3 19.7 Cel"]
@@ -122,19 +126,28 @@ async def test_figure_4_registering_again_after_max_age(
 async def test_figure_5_registering_again_with_a_stored_response(
     coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
-    """The server has lost its observers, and says by 2.03 which stored response is the state, and observed again."""
-    thermometer = Thermometer("19.7", etag=b"xyzzy")
-    async with open_figure(thermometer, coap_network) as figure:
-        thermometer.site.get("/stored", observable=True)(
-            lambda request: Response(Code.VALID, etag=request.options.etag, max_age=15)
-        )
-        async with figure.client.observe("/stored", etag=b"xyzzy") as observation:
-            assert (await observation.receive()).code is Code.VALID
-            figure.server.dispatcher.observers.clear()  # It crashes, and is started anew.
-            second = await observation.receive()
-            assert (second.code, second.options.etag) == (Code.VALID, b"xyzzy")
-            assert observation.is_observed
-            assert len(figure.server.dispatcher.observers) == 1
+    """The client stores 19.7 Cel, and says so by its ETag: first it is not the state, and then a 2.03 says that it is."""
+    thermometer = Thermometer("19.5")
+    async with (
+        open_figure(thermometer, coap_network) as figure,
+        figure.client.observe("/temperature", etag=ETAG) as observation,
+    ):
+        await observation.receive()
+        registered_at, since = trio.current_time(), figure.network.trace.total
+        figure.server.dispatcher.observers.clear()  # It crashes, and is started anew.
+        thermometer.change("20.0")
+        assert (await observation.receive()).text == "20.0 Cel"
+        assert 15 + 5 <= trio.current_time() - registered_at <= 15 + 15.1
+        await trio.sleep(7)
+        thermometer.change("19.7")
+        last = await observation.receive()
+        assert (last.code, last.options.etag, last.payload) == (Code.VALID, ETAG, b"")
+        assert observation.is_observed
+        assert figure.arrows(since)[:3] == [
+            "CON 0.01 Observe 0",
+            "ACK 2.05 Observe 2 20.0 Cel",
+            "CON 2.03 Observe 3",
+        ]
 
 
 async def test_figure_6_a_client_rejects_a_notification(
@@ -147,11 +160,11 @@ async def test_figure_6_a_client_rejects_a_notification(
         await observation.receive()
         observation._end()  # It is started anew, and knows of nothing.
         since = figure.network.trace.total
-        thermometer.change("19.8")
+        thermometer.change("19.3")
         await trio.sleep(1)
-        assert figure.arrows(since) == ["CON 2.05 Observe 2 19.8 Cel", "RST 0.00"]
+        assert figure.arrows(since) == ["CON 2.05 Observe 2 19.3 Cel", "RST 0.00"]
         assert len(figure.server.dispatcher.observers) == 0
-        thermometer.change("19.9")
+        thermometer.change("19.0")
         await trio.sleep(300)
         assert len(figure.arrows(since)) == 2
 

@@ -1,7 +1,7 @@
 """The figures of RFC 7959 section 3, on the wire between our client and our server.
 
 Where a figure shows a choice that our client does not make by itself (late negotiation), the test asks for the blocks one
-by one.  Figures 12 and 13 are about observing, and are not here.
+by one.  The tokens of figures 12 and 13 repeat from block to block; ours are drawn for each, which section 2.6 leaves open.
 """
 
 from __future__ import annotations
@@ -231,3 +231,71 @@ async def test_figure_11_post_with_early_negotiation(coap_network: VirtualNetwor
         CON POST 2:5/0/64
         ACK 2.04 2:5/0/64
     """)
+
+
+async def observe_status_icon(
+    network: VirtualNetwork, block_size: int | None
+) -> tuple[list[tuple[str, int | None]], list[bytes]]:
+    """Observe a resource that changes once; return what is seen on the wire from the change on, and the tokens."""
+    icons = [STATUS[:309], STATUS[:309][::-1]]
+    site = Site()
+    site.get("/status-icon", observable=True)(lambda request: icons[0])
+    async with (
+        open_pair(site, network=network, block_limits=BY_128) as (client, _),
+        client.observe("/status-icon", block_size=block_size) as observation,
+    ):
+        assert (await observation.receive()).payload == icons[0]
+        before = len(wire(network))
+        icons.pop(0)
+        site.resource("/status-icon").notify()
+        assert (await observation.receive()).payload == icons[0]
+        messages = [record.message for record in network.trace][before:]
+        token = observation.request.token
+    registration = network.trace[0].message
+    assert isinstance(registration, Request)
+    assert registration.options.observe == 0
+    notification = messages[0]
+    assert notification is not None
+    assert notification.token == token == registration.token
+    seen = [(describe(message), message.options.observe) for message in messages if message]
+    return seen, [message.token for message in messages if isinstance(message, Request)]
+
+
+async def test_figure_12_observe_with_a_block_wise_response(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    seen, tokens = await observe_status_icon(coap_network, None)
+    assert [line for line, _ in seen] == figure("""
+        CON 2.05 2:0/1/128
+        ACK 0.00
+        CON GET  2:1/0/128
+        ACK 2.05 2:1/1/128
+        CON GET  2:2/0/128
+        ACK 2.05 2:2/0/128
+    """)
+    (_, first), *others = seen
+    assert first is not None
+    assert [number for _, number in others] == [None] * 5
+    assert coap_network.trace[0].message is not None
+    assert coap_network.trace[0].message.token not in tokens
+
+
+async def test_figure_13_observe_with_early_negotiation(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    seen, tokens = await observe_status_icon(coap_network, 64)
+    assert describe(coap_network.trace[0].message) == "CON GET 2:0/0/64"
+    assert [line for line, _ in seen] == figure("""
+        CON 2.05 2:0/1/64
+        ACK 0.00
+        CON GET  2:1/0/64
+        ACK 2.05 2:1/1/64
+        CON GET  2:2/0/64
+        ACK 2.05 2:2/1/64
+        CON GET  2:3/0/64
+        ACK 2.05 2:3/1/64
+        CON GET  2:4/0/64
+        ACK 2.05 2:4/0/64
+    """)
+    assert coap_network.trace[0].message is not None
+    assert coap_network.trace[0].message.token not in tokens

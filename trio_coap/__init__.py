@@ -6,11 +6,14 @@ What applications use is here; the rooms below are for who builds on them.
 from trio_coap.client import (
     BlockTransferError,
     BodyTooLarge,
+    CacheStatistics,
     Client,
+    GroupRequest,
     Observation,
     Progress,
     RepresentationChanged,
     RequestHandle,
+    ResponseCache,
     StreamedResponse,
     UnprocessableResponse,
     open_client,
@@ -26,10 +29,11 @@ from trio_coap.messaging.errors import (
 )
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
-from trio_coap.messaging.statistics import EndpointStatistics
+from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
 from trio_coap.server import (
     BlockLimits,
     BlockPolicy,
+    BodyIncomplete,
     EchoPolicy,
     Handler,
     HandlerResult,
@@ -41,20 +45,33 @@ from trio_coap.server import (
     ServerStatistics,
     Site,
     StreamedBody,
+    StreamedRequest,
     block_policy,
+    check_conditions,
     fresh,
     require_fresh,
     serve,
 )
+from trio_coap.transports.udp.capabilities import Capabilities
 from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.groups import ALL_COAP_NODES
 from trio_coap.transports.udp.opening import open_endpoint
+from trio_coap.transports.udp.sockets import open_shared_sockets
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
 from trio_coap.wire.definitions import OptionDefinition, OptionFormat, register_option
-from trio_coap.wire.errors import CoapError, LocalProtocolError, MessageFormatError, RemoteProtocolError
+from trio_coap.wire.errors import (
+    CoapError,
+    LocalProtocolError,
+    MessageFormatError,
+    MissingExtra,
+    PayloadFormatError,
+    RemoteProtocolError,
+)
 from trio_coap.wire.message import Message, Request, Response
 from trio_coap.wire.options import OptionProblem, Options
+from trio_coap.wire.problems import ProblemDetails, TaggedText
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadOption,
@@ -85,6 +102,7 @@ from trio_coap.wire.uri import CoapUri, UriError, compose_uri, parse_uri, resolv
 
 __all__ = [
     "ACK",
+    "ALL_COAP_NODES",
     "COAPS_PORT",
     "COAP_PORT",
     "CON",
@@ -97,7 +115,10 @@ __all__ = [
     "BlockLimits",
     "BlockPolicy",
     "BlockTransferError",
+    "BodyIncomplete",
     "BodyTooLarge",
+    "CacheStatistics",
+    "Capabilities",
     "Client",
     "ClientError",
     "CoapError",
@@ -110,6 +131,7 @@ __all__ = [
     "EndpointStatistics",
     "Forbidden",
     "GatewayTimeout",
+    "GroupRequest",
     "Handler",
     "HandlerResult",
     "HopLimitReached",
@@ -121,6 +143,7 @@ __all__ = [
     "MessageFormatError",
     "MessageType",
     "MethodNotAllowed",
+    "MissingExtra",
     "NetworkError",
     "NotAcceptable",
     "NotFound",
@@ -133,8 +156,10 @@ __all__ = [
     "OptionFormat",
     "OptionProblem",
     "Options",
+    "PayloadFormatError",
     "PendingLimitReached",
     "PreconditionFailed",
+    "ProblemDetails",
     "Progress",
     "ProxyingNotSupported",
     "RemoteProtocolError",
@@ -147,6 +172,7 @@ __all__ = [
     "ResetReceived",
     "Resource",
     "Response",
+    "ResponseCache",
     "ResponseError",
     "Server",
     "ServerError",
@@ -154,8 +180,11 @@ __all__ = [
     "ServiceUnavailable",
     "Site",
     "SocketEndpoint",
+    "SocketStatistics",
     "StreamedBody",
+    "StreamedRequest",
     "StreamedResponse",
+    "TaggedText",
     "TooManyRequests",
     "TransmissionParameters",
     "TransmissionTimeout",
@@ -165,12 +194,14 @@ __all__ = [
     "UnsupportedContentFormat",
     "UriError",
     "block_policy",
+    "check_conditions",
     "compose_uri",
     "content_format_of",
     "fresh",
     "media_type_of",
     "open_client",
     "open_endpoint",
+    "open_shared_sockets",
     "parse_uri",
     "register_content_format",
     "register_option",

@@ -240,3 +240,17 @@ def test_a_non_that_nobody_answers_ends_by_itself(coap, peer) -> None:
     outcome = coap("get", peer.uri("/never"), *words)
     assert outcome.status == 1
     assert "within 0.045 s" in outcome.stderr
+
+
+def test_the_problem_details_of_an_error_are_shown_on_one_line(coap, peer) -> None:
+    outcome = coap("get", peer.uri("/range"))
+    assert outcome.stderr == "coap: 4.00 Bad Request: Out of range: 97 °C\\nis too hot\n"
+    assert cbor2.loads(outcome.stdout) == {-1: "Out of range", -2: "97 °C\nis too hot"}
+    assert outcome.status == 4
+
+
+def test_problem_details_without_cbor2_are_octets(coap, peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = coap("get", peer.uri("/range")).stdout
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    outcome = coap("get", peer.uri("/range"))
+    assert (outcome.stderr, outcome.stdout) == ("coap: 4.00 Bad Request\n", expected)

@@ -23,6 +23,7 @@ from trio_coap import (
     Request,
     Response,
 )
+from trio_coap.client import blockwise
 
 Ask = Callable[[], Awaitable[Response]]
 
@@ -123,6 +124,63 @@ async def test_an_error_instead_of_a_block_is_the_response(scene: Scene, autojum
     response, _ = await play(scene, lambda: scene.client.get(scene.uri), answers)
     assert isinstance(response, Response)
     assert (response.code, response.payload) == (Code.NOT_FOUND, b"gone")
+
+
+async def test_an_error_in_blocks_is_put_together(scene: Scene, autojump_clock: MockClock) -> None:
+    def blocks() -> list[Response]:
+        return [
+            Response(Code.BAD_REQUEST, A, block2=Block.of(0, True, 16)),
+            Response(Code.BAD_REQUEST, B[:3], block2=Block.of(1, False, 16)),
+        ]
+
+    response, requests = await play(scene, lambda: scene.client.get(scene.uri), blocks())
+    assert isinstance(response, Response)
+    assert (response.code, response.payload, response.options.block2) == (Code.BAD_REQUEST, A + B[:3], None)
+    assert len(requests) == 2
+
+    async def read_twice() -> Response:
+        async with scene.client.stream(Code.GET, scene.uri) as stream:
+            return Response(stream.code, b"".join([chunk async for chunk in stream]))
+
+    streamed, _ = await play(scene, read_twice, blocks())
+    assert isinstance(streamed, Response)
+    assert streamed.payload == A + B[:3]
+
+
+async def test_a_block_of_another_code_does_not_fit(scene: Scene, autojump_clock: MockClock) -> None:
+    answers = [block2(0, True, A), Response(Code.CHANGED, B, block2=Block.of(1, False, 16))]
+    outcome, _ = await play(scene, lambda: scene.client.get(scene.uri), answers)
+    assert isinstance(outcome, BlockTransferError)
+    assert "a block of a 2.05 Content is a 2.04 Changed" in str(outcome)
+
+
+async def test_a_body_beyond_the_last_block_number_is_an_error_of_the_transfer(
+    scene: Scene, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 MiB in blocks of 16 octets."""
+    monkeypatch.setattr(blockwise, "MAX_BLOCK_NUMBER", 1)
+    outcome, _ = await play(scene, lambda: scene.client.get(scene.uri), [block2(0, True, A), block2(1, True, B)])
+    assert isinstance(outcome, BlockTransferError)
+    assert "there is more" in str(outcome)
+    with pytest.raises(LocalProtocolError, match="too small for the body"):
+        await scene.client.put(scene.uri, b"x" * 33, block_size=16)
+
+
+async def test_a_stream_that_broke_off_does_not_look_complete(scene: Scene, autojump_clock: MockClock) -> None:
+    errors: list[NotFound] = []
+
+    async def read_on() -> Response:
+        async with scene.client.stream(Code.GET, scene.uri) as stream:
+            assert await stream.receive_some() == A
+            for _ in range(2):
+                try:
+                    await stream.receive_some()
+                except NotFound as exc:
+                    errors.append(exc)
+            return stream.head
+
+    await play(scene, read_on, [block2(0, True, A), Response(Code.NOT_FOUND)])
+    assert len(errors) == 2
 
 
 async def test_another_etag_starts_the_transfer_again(scene: Scene, autojump_clock: MockClock) -> None:
@@ -364,3 +422,22 @@ async def test_a_stream_is_not_of_one_block(scene: Scene) -> None:
     with pytest.raises(LocalProtocolError, match="whole body"):
         async with scene.client.stream(Code.GET, scene.uri, block2=Block(1)):
             raise AssertionError
+
+
+async def test_size2_asks_for_the_size_of_the_body(scene: Scene, autojump_clock: MockClock) -> None:
+    """RFC 7959 section 4: zero in a request."""
+    progress = Progress()
+    expected: list[int | None] = []
+
+    async def ask() -> Response:
+        return await scene.client.get(scene.uri, size2=0, progress=progress)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        first = await scene.peer.receive_request()
+        scene.peer.piggyback(first, block2(0, True, A, size2=20))
+        later = await scene.peer.receive_request()
+        expected.append(progress.to_receive)
+        scene.peer.piggyback(later, block2(1, False, b"rest"))
+    assert (first.options.size2, later.options.size2) == (0, None)
+    assert (expected, progress.received, progress.to_receive) == ([20], 20, 20)

@@ -6,6 +6,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Unpack
 
 import attrs
 import pytest
@@ -18,6 +19,7 @@ from trio_coap import (
     CON,
     NON,
     RST,
+    Block,
     Client,
     CoapError,
     Code,
@@ -27,6 +29,7 @@ from trio_coap import (
     TransmissionParameters,
     open_client,
 )
+from trio_coap.client.arguments import TransferArguments
 from trio_coap.testing import DROP, VirtualNetwork
 
 Operation = Callable[[], Awaitable[object]]
@@ -113,6 +116,31 @@ class Stage:
     client: Client
 
 
+LINKS = b"</sensors/temperature>;rt=temperature-c"
+STATE = b"a state of three blocks, 40 octets long.."
+
+
+def in_block(request: Request, body: bytes, **options: object) -> Response:
+    """Return the block of *body* that is asked for."""
+    block = request.options.block2 or Block.of(0, False, 16)
+    end = block.start + block.size
+    block2 = Block.of(block.number, end < len(body), block.size)
+    return Response(Code.CONTENT, body[block.start : end], block2=block2, **options)  # type: ignore[arg-type]
+
+
+def challenge_or_answer(request: Request) -> Response:
+    return Response(Code.CONTENT, b"fresh") if request.options.echo else Response(Code.UNAUTHORIZED, echo=b"fresh?")
+
+
+AT_ONCE: dict[tuple[str, ...], Callable[[Request], Response]] = {
+    ("fast",): lambda request: Response(Code.CONTENT, b"fast"),
+    ("echo",): challenge_or_answer,
+    ("watched",): lambda request: in_block(request, STATE, observe=7 if request.options.observe == 0 else None),
+    (".well-known", "core"): lambda request: in_block(request, LINKS, content_format=40),
+    ("busy",): lambda request: Response(Code.SERVICE_UNAVAILABLE, max_age=3),
+}
+
+
 async def answer(peer: Peer) -> None:
     """Answer by path: at once, with a separate response after five seconds, or never."""
     message_id = 0
@@ -126,8 +154,10 @@ async def answer(peer: Peer) -> None:
                 peer.acknowledge(message)
                 message_id += 1
                 nursery.start_soon(answer_late, peer, message, message_id)
-            elif isinstance(message, Request) and message.options.uri_path == ("fast",):
-                response = Response(Code.CONTENT, b"fast")
+            elif isinstance(message, Request) and message.options.uri_path == ("told",):
+                peer.acknowledge(message)
+            elif isinstance(message, Request) and message.options.uri_path in AT_ONCE:
+                response = AT_ONCE[message.options.uri_path](message)
                 peer.send(reply(message, response, type=NON if message.type is NON else ACK))
 
 
@@ -161,6 +191,19 @@ async def outstanding_request(client: Client, uri: str) -> AsyncIterator[None]:
         yield
 
 
+async def watch(client: Client, uri: str, **arguments: Unpack[TransferArguments]) -> None:
+    async with client.observe(uri, **arguments) as observation:
+        await observation.receive()
+
+
+async def ask_again_although_it_is_busy(client: Client) -> None:
+    patient = Client(client.endpoint, holds_back=True)
+    await patient.get("coap://10.1.0.1/busy")
+    await patient.tell(Code.PUT, "coap://10.1.0.1/told", "on")
+    await patient.get("coap://10.1.0.1/busy")
+    await watch(patient, "coap://10.1.0.1/watched")
+
+
 REQUESTS: dict[str, Callable[[Client], Awaitable[object]]] = {
     "piggybacked": lambda client: client.get("coap://10.1.0.1/fast"),
     "separate": lambda client: client.get("coap://10.1.0.1/slow"),
@@ -171,6 +214,16 @@ REQUESTS: dict[str, Callable[[Client], Awaitable[object]]] = {
     "silence": lambda client: client.get("coap://10.1.0.2/fast"),
     "port unreachable": lambda client: client.get("coap://10.1.0.1:99/fast"),
     "with a payload": lambda client: client.put("coap://server/slow", "on"),
+    "challenged": lambda client: client.get("coap://10.1.0.1/echo"),
+    "challenged upload": lambda client: client.put("coap://10.1.0.1/echo", bytes(40), block_size=16),
+    "challenged registration": lambda client: watch(client, "coap://10.1.0.1/echo"),
+    "state in blocks": lambda client: watch(client, "coap://10.1.0.1/watched"),
+    "state in blocks, by name": lambda client: watch(client, "coap://both/watched", block_size=16),
+    "held back": ask_again_although_it_is_busy,
+    "discovery": lambda client: client.discover("coap://10.1.0.1", rt="temperature*"),
+    "told": lambda client: client.tell(Code.PUT, "coap://server/told", "on"),
+    "told, and challenged": lambda client: client.tell(Code.PUT, "coap://10.1.0.1/echo", "on"),
+    "told, Non-confirmable": lambda client: client.tell(Code.PUT, "coap://10.1.0.2/told", "on", confirmable=False),
     "ping": lambda client: client.ping("coap://10.1.0.1"),
     "ping by name": lambda client: client.ping("coap://both"),
     "ping of nobody": lambda client: client.ping("coap://10.1.0.2"),

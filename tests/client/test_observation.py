@@ -196,6 +196,53 @@ async def test_a_registration_that_is_acknowledged_and_not_answered_is_sent_agai
         assert (await scene.peer.receive_request()).options.observe == 0
 
 
+async def test_a_first_registration_that_is_acknowledged_and_not_answered_is_sent_again(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """The server may have been restarted meanwhile; a handler that takes four minutes is less likely."""
+    async with scene.observe() as observation:
+        scene.peer.acknowledge(await scene.peer.receive_request())
+        assert await scene.peer.hears_nothing(scene.endpoint.parameters.exchange_lifetime - 1)
+        await scene.establish()
+        assert (await observation.receive()).text == "1"
+
+
+@pytest.mark.parametrize("type", [CON, NON])
+async def test_a_server_that_counts_anew_and_answers_separately_is_asked_afresh(
+    type: MessageType, scene: Scene, autojump_clock: MockClock
+) -> None:
+    """The answer could as well be a notification from before, on a long way."""
+    async with scene.observe() as observation:
+        first = await scene.establish(1000, max_age=10)
+        await observation.receive()
+        again = await scene.peer.receive_request()
+        scene.peer.acknowledge(again)
+        await trio.sleep(1)
+        scene.peer.notify(again, state(1, max_age=10), type)
+        afresh = await scene.peer.receive_request()
+        assert (afresh.options.observe, again.token) == (0, first.token)
+        assert afresh.token != first.token
+        scene.peer.answer(afresh, state(2, max_age=10))
+        assert (await observation.receive()).text == "2"
+        scene.peer.notify(again, state(3), CON)
+        replies = [await scene.peer.receive() for _ in range(2 if type is CON else 1)]
+        assert replies[-1].type is RST
+
+
+async def test_an_answer_with_an_older_number_than_what_came_just_before_it_is_asked_for_afresh(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    async with scene.observe() as observation:
+        await scene.establish(1000, max_age=10)
+        again = await scene.peer.receive_request()
+        scene.peer.notify(again, state(1001), NON)
+        scene.peer.answer(again, state(1, max_age=10))
+        await scene.establish(2)
+        await trio.sleep(0.1)
+        assert (await observation.receive()).text == "2"
+    assert_nothing_is_left(scene.endpoint)
+
+
 async def test_a_server_that_is_gone_is_an_error_of_the_iteration(scene: Scene, autojump_clock: MockClock) -> None:
     async with scene.observe() as observation:
         await scene.establish(1)

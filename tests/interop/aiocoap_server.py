@@ -1,6 +1,6 @@
 """A server made with aiocoap, run as a program: ``aiocoap_server.py HOST PORT``.
 
-- ``/note``: GET, PUT and DELETE; what was put comes back with its Content-Format; 4.04 while there is nothing.
+- ``/note``: GET, PUT and DELETE; what was put comes back with its Content-Format and an ETag, or is 2.03; 4.04 while there is nothing.
 - ``/count``: POST counts up and returns the number: a handler that runs twice for one request is found out.
 - ``/slow``: GET takes longer than aiocoap waits for a response to piggyback (EMPTY_ACK_DELAY, 0.1 s).
 - ``/reading``: GET as JSON only.
@@ -41,7 +41,9 @@ class Note(resource.Resource):  # type: ignore[misc]
         if self.content is None:
             return answer(codes.NOT_FOUND, b"no note")
         payload, content_format = self.content
-        return answer(codes.CONTENT, payload, content_format)
+        response = answer(codes.CONTENT, payload, content_format)
+        resource.hashing_etag(request, response)
+        return response
 
     async def render_put(self, request: aiocoap.Message) -> aiocoap.Message:
         is_new = self.content is None

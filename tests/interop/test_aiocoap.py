@@ -9,7 +9,7 @@ import trio
 
 from tests.interop.house import House, open_house
 from tests.interop.peers import NEEDS_AIOCOAP, Peer, aiocoap_client, coap, has_ipv6
-from trio_coap import ACK, CON, NON, Client, Code, NotAcceptable, NotFound, Response
+from trio_coap import ACK, CON, NON, Client, Code, NotAcceptable, NotFound, Response, ResponseCache
 
 pytestmark = [pytest.mark.interop, NEEDS_AIOCOAP]
 
@@ -66,6 +66,19 @@ async def test_accept(aiocoap: Peer, client: Client) -> None:
     assert response.options.content_format == 50
     with pytest.raises(NotAcceptable):
         (await client.get(aiocoap.uri + "/reading", accept=60)).raise_for_code()
+
+
+async def test_the_cache_validates_by_the_etags_of_aiocoap(note: str, client: Client) -> None:
+    client.cache = ResponseCache()
+    await client.put(note, "grün")
+    for text in ("grün", "grün", "blau", "blau"):
+        if text == "blau":
+            await client.put(note, text)
+        client.cache.invalidate(note)
+        for _ in range(2):
+            assert (await client.get(note)).text == text
+    statistics = client.cache.statistics()
+    assert (statistics.misses, statistics.validations, statistics.hits) == (2, 2, 4)
 
 
 async def test_separate_response(aiocoap: Peer, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Observations with libcoap 4.3.1 and aiocoap 0.4, in both directions."""
+"""Observations with libcoap 4.3.1 and aiocoap 0.4, in both directions, and discovery of what there is."""
 
 from __future__ import annotations
 
@@ -147,6 +147,49 @@ async def test_our_client_observes_aiocoap(ticker: Peer, client: Client) -> None
                 texts.append((await observation.receive()).text)
     assert texts == ["0", "1", "2", "3"]
     assert client.endpoint.statistics().tokens == 0
+
+
+@NEEDS_AIOCOAP
+@pytest.mark.parametrize("size", [None, 64])
+async def test_our_client_observes_long_states_of_aiocoap(size: int | None, ticker: Peer, client: Client) -> None:
+    uri = ticker.uri + "/long"
+    with trio.fail_after(CLIENT_SECONDS):
+        async with client.observe(uri, block_size=size) as observation:
+            texts = [(await observation.receive()).text]
+            for _ in range(2):
+                await client.post(uri)
+                texts.append((await observation.receive()).text)
+    assert texts == [f"{number:4}" * 1000 for number in range(3)]
+    assert client.endpoint.statistics().tokens == 0
+
+
+@NEEDS_LIBCOAP
+@pytest.mark.parametrize("size", [None, 64])
+async def test_our_client_observes_long_states_of_libcoap(size: int | None, libcoap: Peer, client: Client) -> None:
+    uri = libcoap.uri + "/example_data"
+    states = [f"{number:4}" * 500 for number in range(3)]
+    with trio.fail_after(CLIENT_SECONDS):
+        await client.put(uri, states[0])
+        async with client.observe(uri, block_size=size) as observation:
+            texts = [(await observation.receive()).text]
+            for state in states[1:]:
+                await client.put(uri, state)
+                texts.append((await observation.receive()).text)
+    assert texts == states
+    assert client.endpoint.statistics().tokens == 0
+
+
+@NEEDS_LIBCOAP
+async def test_discovery_of_libcoap(libcoap: Peer, client: Client) -> None:
+    links = await client.discover(libcoap.uri, obs=True)
+    assert f"{libcoap.uri}/time" in [link.target for link in links]
+    assert all(link.is_observable for link in links)
+
+
+@NEEDS_AIOCOAP
+async def test_discovery_of_aiocoap(ticker: Peer, client: Client) -> None:
+    links = await client.discover(ticker.uri, href="/l*")
+    assert [link.target for link in links] == [f"{ticker.uri}/long"]
 
 
 @NEEDS_AIOCOAP

@@ -445,3 +445,44 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 
     assert trace() == trace()
     assert len(trace()) == 25
+
+
+# When congestion control lets it go
+
+
+def test_who_waits_for_its_turn_is_told_once() -> None:
+    engine = make_engine()
+    first, second = sent(engine), engine.send(get(token=b"\x21"), PEER)
+    went_at: list[float] = []
+    second.when_sent = lambda: went_at.append(engine.now)
+    engine.run_until(1)
+    assert went_at == []  # NSTART is 1.
+    engine.hear(ack(first), PEER)
+    assert went_at == [1]
+    engine.run_until(100)
+    assert second.transmissions == 5
+    assert went_at == [1]
+
+
+def test_who_waits_for_probing_rate_is_told_when_it_has_been_sent() -> None:
+    engine = make_engine()
+    engine.send(get(type=NON), PEER)
+    held = engine.send(get(type=NON, token=b"\x21"), PEER)
+    went_at: list[float] = []
+    held.when_sent = lambda: went_at.append(engine.now)
+    engine.run_until(100)
+    assert went_at == transmission_times(engine)[1:]
+
+
+def test_what_was_withdrawn_or_fails_at_once_has_not_been_sent() -> None:
+    engine = make_engine()
+    first = sent(engine)
+    withdrawn, failing = (engine.send(get(token=token), PEER) for token in (b"\x21", b"\x22"))
+    went: list[SentMessageCacheEntry] = []
+    for entry in (withdrawn, failing):
+        entry.when_sent = lambda entry=entry: went.append(entry)
+    withdrawn.complete(0)
+    engine.send_error = UNREACHABLE
+    engine.hear(ack(first), PEER)
+    assert failing.transmissions == 1
+    assert went == []

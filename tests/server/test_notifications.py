@@ -18,6 +18,7 @@ from trio_coap import (
     NON,
     Block,
     Code,
+    Limits,
     LocalProtocolError,
     NotFound,
     NotificationPolicy,
@@ -213,20 +214,20 @@ async def test_changes_while_the_handler_runs_are_one_change(
 
 
 async def test_a_registration_takes_a_share_of_the_handlers_until_it_is_answered(
-    stage: Stage, sensor: Sensor, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    coap_network: VirtualNetwork, sensor: Sensor, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("trio_coap.server.dispatcher.MAX_RUNNING_FOR_ONE", 1)
-    sensor.delay = 1000.0
-    stage.send(0)
-    await wait_all_tasks_blocked()
-    refused = await stage.ask(0, 2, token=b"u")
-    assert (refused.code, refused.options.observe) == (Code.SERVICE_UNAVAILABLE, None)
-    assert stage.observers == 1
-    sensor.delay = 0.0
-    stage.send(1, 3)  # Cancels the handler, whose place is free then.
-    await trio.sleep(1)
-    assert sensor.cancelled == 1
-    assert stage.server.dispatcher.running == 0
+    async with open_stage(sensor.site, coap_network, max_running_handlers_per_remote=1) as stage:
+        sensor.delay = 1000.0
+        stage.send(0)
+        await wait_all_tasks_blocked()
+        refused = await stage.ask(0, 2, token=b"u")
+        assert (refused.code, refused.options.observe) == (Code.SERVICE_UNAVAILABLE, None)
+        assert stage.observers == 1
+        sensor.delay = 0.0
+        stage.send(1, 3)  # Cancels the handler, whose place is free then.
+        await trio.sleep(1)
+        assert sensor.cancelled == 1
+        assert stage.server.dispatcher.running == 0
 
 
 async def test_an_error_in_a_group_ends_it_as_itself(stage: Stage, sensor: Sensor, autojump_clock: MockClock) -> None:
@@ -253,3 +254,27 @@ async def test_what_an_observation_cannot_send_with_its_number_is_an_error(
         assert (await stage.receive_and_acknowledge()).code is Code.INTERNAL_SERVER_ERROR
         assert stage.observers == 0
     assert "too many for a datagram" in caplog.text
+
+
+@pytest.mark.parametrize("confirmable", [True, False])
+async def test_when_too_much_is_remembered_the_newest_state_waits(
+    confirmable: bool, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """The client is there and listens: that others were sent much is no reason to forget it."""
+    sensor = Sensor(confirmable=confirmable)
+    async with open_stage(sensor.site, coap_network, limits=Limits(max_sent=10)) as stage:
+        await stage.ask(0)
+        for value in range(2, 30):
+            await sensor.change(value)
+            with trio.move_on_after(5):
+                await stage.receive_and_acknowledge()
+        assert stage.observers == 1
+        assert stage.endpoint.statistics().turned_away["max_sent"] > 0
+        response = None
+        with trio.move_on_after(300):
+            while True:
+                response = await stage.receive_and_acknowledge()
+        assert response is not None
+        assert response.text == "29"
+        await sensor.change(30)
+        assert (await stage.receive_and_acknowledge()).text == "30"

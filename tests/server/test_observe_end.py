@@ -89,6 +89,25 @@ async def test_a_late_reset_of_a_non_confirmable_notification_ends_it(
         assert stage.observers == 0
 
 
+async def test_a_late_reset_from_before_registering_again_does_not_end_it(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    sensor = Sensor(confirmable=False)
+    async with open_stage(sensor.site, coap_network) as stage:
+        await stage.ask(0)
+        await sensor.change(2)
+        notification = await stage.receive()
+        await trio.sleep(NON_INTERVAL)
+        await sensor.change(3)
+        await stage.receive()
+        await stage.ask(0, 2)
+        stage.peer.reset(notification)
+        await trio.sleep(0.1)
+        assert stage.observers == 1
+        await sensor.change(4)
+        assert (await stage.receive_and_acknowledge()).text == "4"
+
+
 async def test_giving_up_ends_it(stage: Stage, sensor: Sensor, autojump_clock: MockClock) -> None:
     await stage.ask(0)
     await sensor.change(2)
@@ -211,3 +230,40 @@ async def test_ending_takes_the_place_of_what_waits(stage: Stage, sensor: Sensor
     sensor.resource.end()
     assert (await stage.receive_and_acknowledge()).code is Code.NOT_FOUND
     assert await stage.peer.hears_nothing(200)
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+async def test_registering_again_stops_the_error_that_is_on_its_way(
+    is_waiting: bool, stage: Stage, sensor: Sensor, autojump_clock: MockClock
+) -> None:
+    """Otherwise it would arrive after the new state, and end the new observation at the client."""
+    await stage.ask(0)
+    if is_waiting:  # NSTART is 1.
+        await stage.ask(0, 5, token=b"other")
+        await sensor.change(2)
+        await stage.receive_and_acknowledge()
+        await stage.receive()
+    sensor.resource.end()
+    assert (await stage.receive()).code is Code.NOT_FOUND
+    sensor.value = 3
+    for n, token in enumerate((b"other", b"t") if is_waiting else (b"t",), start=2):
+        assert (await stage.ask(0, n, token=token)).text == "3"
+    assert await stage.peer.hears_nothing(200)
+    await sensor.change(4)
+    assert (await stage.receive_and_acknowledge()).text == "4"
+
+
+async def test_an_error_that_was_acknowledged_leaves_nothing(
+    stage: Stage, sensor: Sensor, autojump_clock: MockClock
+) -> None:
+    for n in range(3):
+        await stage.ask(0, n)
+        sensor.resource.end()
+        last = await stage.receive()
+        if n == 0:
+            stage.peer.acknowledge(last)
+        elif n == 1:
+            stage.peer.reset(last)
+        await trio.sleep(100)
+        assert len(stage.server.dispatcher.observers.farewells) == 0
+    assert_nothing_is_left(stage.endpoint)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -18,6 +20,7 @@ from trio_coap import (
     Code,
     MessageType,
     NotFound,
+    ProblemDetails,
     Request,
     Response,
     ResponseError,
@@ -282,3 +285,36 @@ async def test_a_response_got_as_a_client_can_be_returned(
         async with open_stage(forward, coap_network) as stage:
             response = await stage.ask(make_request(message_id=7, token=b"mine"))
     assert (response.type, response.token, response.text) == (CON, b"mine", "from afar")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_problem_details_that_a_handler_raises_are_at_the_clients_error(
+    is_async: bool, autojump_clock: MockClock
+) -> None:
+    problem = ProblemDetails(title="Out of range", extensions={"tag:example.org,2022:boiler": {"limit": 95}})
+
+    def handler(request: Request) -> str:
+        raise BadRequest("97 °C is too hot", problem=problem)
+
+    async def later(request: Request) -> str:
+        return handler(request)
+
+    async with open_pair(later if is_async else handler) as (client, _):
+        response = await client.get("/r", accept=50)  # Accept is about representations of the resource.
+    assert response.options.content_format == 257
+    with pytest.raises(BadRequest) as caught:
+        response.raise_for_code()
+    assert caught.value.problem == attrs.evolve(problem, detail="97 °C is too hot")
+    assert str(caught.value) == "4.00 Bad Request: Out of range: 97 °C is too hot"
+
+
+async def test_a_problem_without_cbor2_is_a_failure_of_the_handler_whose_log_names_the_extra(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def handler(request: Request) -> str:
+        raise NotFound(problem=ProblemDetails(title="No lamp"))
+
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    async with open_pair(handler) as (client, _):
+        assert (await client.get("/r")).code is Code.INTERNAL_SERVER_ERROR
+    assert "pip install 'trio-coap[cbor]'" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from trio_coap.wire import response_errors
 from trio_coap.wire.codes import CODES, Code
-from trio_coap.wire.errors import CoapError, LocalProtocolError
+from trio_coap.wire.definitions import register_option
+from trio_coap.wire.errors import CoapError, LocalProtocolError, MissingExtra
 from trio_coap.wire.message import Message, Response
 from trio_coap.wire.options import OptionInput, Options
+from trio_coap.wire.problems import ProblemDetails
 from trio_coap.wire.response_errors import (
     BadGateway,
     BadRequest,
@@ -118,7 +121,7 @@ def test_a_diagnostic_that_has_no_utf_8_is_sent_all_the_same() -> None:
 )
 def test_an_option_that_does_not_fit_is_a_local_error(by_name: dict[str, OptionInput]) -> None:
     with pytest.raises(LocalProtocolError):
-        TooManyRequests("slowly", **by_name)
+        TooManyRequests("slowly", **by_name)  # type: ignore[arg-type]
 
 
 # Errors that a client gets
@@ -175,6 +178,87 @@ def test_an_error_survives_the_way_to_the_client(code: Code, diagnostic: str) ->
     assert (error.code, error.diagnostic) == (code, diagnostic)
 
 
+# Problem details (RFC 9290)
+
+
+def test_a_problem_is_sent_instead_of_the_diagnostic() -> None:
+    problem = ProblemDetails(title="Out of range", detail="97 °C")
+    error = BadRequest("too hot", problem=problem, max_age=5)
+    assert error.problem == problem
+    response = error.to_response()
+    assert (response.code, response.payload) == (Code.BAD_REQUEST, problem.encode())
+    assert response.options == Options(content_format=257, max_age=5)
+
+
+def test_the_diagnostic_is_the_detail_of_a_problem_without_one() -> None:
+    error = NotFound("there is no lamp 7", problem=ProblemDetails(title="No lamp"))
+    assert error.problem == ProblemDetails(title="No lamp", detail="there is no lamp 7")
+    assert NotFound("why", problem=ProblemDetails()).problem == ProblemDetails(detail="why")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [ProblemDetails(), ProblemDetails(extensions={1: {0: object()}}), ProblemDetails(response_code=Code.CONFLICT)],
+    ids=["empty", "not encodable", "another code"],
+)
+def test_a_problem_that_cannot_be_sent_is_noticed_where_the_error_is_made(problem: ProblemDetails) -> None:
+    with pytest.raises(LocalProtocolError):
+        NotFound(problem=problem)
+
+
+def test_the_code_in_the_problem_is_that_of_the_class_of_the_application() -> None:
+    assert OutOfPaint(problem=ProblemDetails(response_code=Code.CONFLICT)).to_response().code is Code.CONFLICT
+
+
+def test_without_cbor2_an_error_with_a_problem_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    with pytest.raises(MissingExtra, match=r"'trio-coap\[cbor\]'"):
+        NotFound(problem=ProblemDetails(title="No lamp"))
+
+
+def test_a_problem_that_was_received_is_at_the_error() -> None:
+    problem = ProblemDetails(title="No lamp", detail="there is no lamp 7", response_code=Code.NOT_FOUND)
+    error = error_for_response(Response(Code.NOT_FOUND, problem.encode(), content_format=257))
+    assert type(error) is NotFound
+    assert (error.problem, error.problem_fault, error.diagnostic) == (problem, None, "")
+    assert str(error) == "4.04 Not Found: No lamp: there is no lamp 7"
+    assert error.to_response() == Response(Code.NOT_FOUND, problem.encode(), content_format=257)
+
+
+def test_a_problem_that_is_malformed_is_none_and_the_error_says_so() -> None:
+    error = error_for_response(Response(Code.NOT_FOUND, b"\xff", content_format=257))
+    assert type(error) is NotFound
+    assert error.problem is None
+    assert error.problem_fault is not None
+    assert str(error) == f"4.04 Not Found: {error.problem_fault}"
+    assert error.to_response() == Response(Code.NOT_FOUND)
+
+
+def test_a_problem_of_which_nothing_is_understood_is_no_fault() -> None:
+    error = error_for_response(Response(Code.NOT_FOUND, b"\xa1\x20\x05", content_format=257))
+    assert (error.problem, error.problem_fault) == (ProblemDetails(), None)
+    assert str(error) == "4.04 Not Found"
+    assert error.to_response() == Response(Code.NOT_FOUND)
+
+
+def test_without_cbor2_an_error_that_was_received_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = ProblemDetails(title="No lamp").encode()
+    monkeypatch.setitem(sys.modules, "cbor2", None)
+    error = error_for_response(Response(Code.NOT_FOUND, payload, content_format=257))
+    assert error.problem is None
+    assert error.problem_fault == "problem details need the extra 'cbor': run pip install 'trio-coap[cbor]'"
+
+
+def test_an_error_without_a_problem_has_none() -> None:
+    error = error_for_response(Response(Code.NOT_FOUND, b"why"))
+    assert (error.problem, error.problem_fault) == (None, None)
+
+
+def test_no_option_can_be_called_problem() -> None:
+    with pytest.raises(LocalProtocolError, match="means something else"):
+        register_option(65003, "Problem")
+
+
 # Values
 
 
@@ -186,6 +270,7 @@ def test_an_error_survives_the_way_to_the_client(code: Code, diagnostic: str) ->
         (NotImplementedByServer("PATCH"), "5.01 Not Implemented: PATCH"),
         (error_for_response(Response(Code.of(4, 30), "why")), "4.30: why"),
         (BadRequest("x" * 201), f"4.00 Bad Request: {'x' * 200}..."),
+        (BadRequest(problem=ProblemDetails(title="x" * 201)), f"4.00 Bad Request: {'x' * 200}..."),
     ],
 )
 def test_an_error_reads_as_code_and_diagnostic(error: ResponseError, text: str) -> None:
@@ -194,8 +279,13 @@ def test_an_error_reads_as_code_and_diagnostic(error: ResponseError, text: str) 
 
 @pytest.mark.parametrize(
     "error",
-    [ServiceUnavailable("busy", max_age=5), error_for_response(Response(Code.of(4, 30), "why", etag=b"e"))],
-    ids=["raised", "received"],
+    [
+        ServiceUnavailable("busy", max_age=5),
+        error_for_response(Response(Code.of(4, 30), "why", etag=b"e")),
+        NotFound("why", problem=ProblemDetails(title="No lamp", extensions={1: {0: [1]}})),
+        error_for_response(Response(Code.NOT_FOUND, b"\xff", content_format=257)),
+    ],
+    ids=["raised", "received", "with a problem", "with a malformed problem"],
 )
 def test_an_error_survives_copy_and_pickle(error: ResponseError) -> None:
     for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):

@@ -1,19 +1,26 @@
 """Requests: what an application asks of other endpoints."""
 
-from trio_coap.client.client import Client, open_client
-from trio_coap.client.handle import RequestHandle, UnprocessableResponse
+from trio_coap.client.attempt import UnprocessableResponse
+from trio_coap.client.cache import CacheStatistics, ResponseCache
+from trio_coap.client.client import Client
+from trio_coap.client.handle import RequestHandle
+from trio_coap.client.multicast import GroupRequest
 from trio_coap.client.observation import Observation
+from trio_coap.client.opening import open_client
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.transfer import BlockTransferError, BodyTooLarge, Progress, RepresentationChanged
 
 __all__ = [
     "BlockTransferError",
     "BodyTooLarge",
+    "CacheStatistics",
     "Client",
+    "GroupRequest",
     "Observation",
     "Progress",
     "RepresentationChanged",
     "RequestHandle",
+    "ResponseCache",
     "StreamedResponse",
     "UnprocessableResponse",
     "open_client",

@@ -31,15 +31,19 @@ from trio_coap.client.transfer import (
     RepresentationChanged,
     RequestTags,
 )
-from trio_coap.wire.block import Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
 from trio_coap.wire.body import BodyConsumed, BodyReader
 from trio_coap.wire.codes import Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
 from trio_coap.wire.options import Options
 
-_IF_NONE_MATCH, _OBSERVE, _REQUEST_TAG = 5, 6, 292
+_IF_NONE_MATCH, _OBSERVE, _SIZE2 = 5, 6, 28
 _LATER_BLOCKS_LACK = frozenset({_IF_NONE_MATCH, _OBSERVE})
 """Section 2.10 has no If-None-Match on later blocks; an observation is of the whole resource (section 2.6)."""
+
+_REQUESTS_FOR_BLOCKS_LACK = _LATER_BLOCKS_LACK | {_SIZE2}
+"""Who asks for the size of the response's body (section 4) has been told with its first block."""
 
 _SAFE = frozenset({Code.GET, Code.FETCH})
 _NO_OPTIONS = Options()
@@ -104,6 +108,10 @@ class Upload:
         while True:
             payload, is_more = await self._body.read_block(start, self._size)
             self._progress.to_send = self._body.size
+            if max(self._body.size or 0, start + len(payload)) > (MAX_BLOCK_NUMBER + 1) * self._size:
+                raise LocalProtocolError(
+                    f"blocks of {self._size} octets are too small for the body (RFC 7959 section 2.2)"
+                )
             response = await self._send_block(start, payload, is_more)
             block = response.options.block1
             if block is not None and block.size_exponent == 7:
@@ -114,7 +122,7 @@ class Upload:
                 return response
             if not is_more:
                 if response.code == Code.CONTINUE:
-                    raise BlockTransferError("the server wants more of a body that it has whole", response)
+                    raise BlockTransferError("the server wants more (2.31), where all has been sent", response)
                 self._progress.sent = start + len(payload)
                 self._progress.to_send = self._body.size
                 return response
@@ -209,11 +217,15 @@ class Download:
         assert block is not None
         size = min(block.size, self._limit)
         start = self.offset + len(self.payload)
+        if start // size > MAX_BLOCK_NUMBER:
+            raise BlockTransferError(f"blocks of {size} octets end at octet {start}; there is more", self.response)
         self._asked = Block.of(start // size, False, size)
         response = await self._ask(self._asked)
-        if not response.code.is_success:
-            self.response = response
-            return False
+        if response.code != self.first.code:
+            if not response.code.is_success:
+                self.response = response
+                return False
+            raise BlockTransferError(f"a block of a {self.first.code} is a {response.code}", response)
         if response.options.etag != self.first.options.etag:
             raise RepresentationChanged("the representation changed while it was read", response)
         if response.options.content_format != self.first.options.content_format:
@@ -234,7 +246,7 @@ class Download:
         """
         while True:
             try:
-                return await self._read_all_once(max_body)
+                return await self.read_once(max_body)
             except RepresentationChanged:
                 if self._conversation.template.code not in _SAFE or self._restarts >= MAX_RESTARTS:
                     raise
@@ -243,7 +255,12 @@ class Download:
             self._asked = Block.of(0, False, self._limit)
             self._begin(await self._upload.run())
 
-    async def _read_all_once(self, max_body: int) -> Response:
+    async def read_once(self, max_body: int) -> Response:
+        """Return the response with its whole body, or the error that came instead of a block, without a second try.
+
+        Raises:
+          BlockTransferError: see :meth:`read_all`.
+        """
         body = bytearray(self.payload)
         self._check_limit(len(body), max_body)
         while not self.is_complete:
@@ -252,7 +269,7 @@ class Download:
             body += self.payload
             self._check_limit(len(body), max_body)
         response = self.response
-        if response.code.is_success and (response.options.block1 is not None or response.options.block2 is not None):
+        if response.options.block2 is not None or (response.code.is_success and response.options.block1 is not None):
             # What is whole is no block any more.
             return response.replace(payload=bytes(body), block1=None, block2=None)
         return response
@@ -263,7 +280,7 @@ class Download:
 
     async def _ask(self, block: Block) -> Response:
         options = self._upload.options + Options(block2=block)
-        without = _LATER_BLOCKS_LACK
+        without = _REQUESTS_FOR_BLOCKS_LACK
         return await self._conversation.ask(self._upload.repeated_payload, options=options, without=without)
 
     def _accept(self, response: Response) -> None:

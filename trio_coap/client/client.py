@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Unpack, final
 
 from trio_coap.client.arguments import (
@@ -12,21 +13,29 @@ from trio_coap.client.arguments import (
     split_arguments,
     split_transfer_arguments,
 )
+from trio_coap.client.attempt import FindTargets
+from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import Download, Upload
-from trio_coap.client.handle import FindTargets, RequestHandle
+from trio_coap.client.cache import ResponseCache
+from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
+from trio_coap.client.handle import RequestHandle
+from trio_coap.client.multicast import GroupRequest, find_group_request
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
+from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder
-from trio_coap.client.transfer import Conversation, RequestTags
+from trio_coap.client.targets import TargetFinder, address_request
+from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
+from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
 
@@ -46,11 +55,17 @@ class Client:
     :class:`TransferArguments`, and :meth:`stream` for what should not be held in memory.  Who gives *block1* or *block2*
     gets exactly that block, and does the rest.
 
+    A server may answer 4.01 with an Echo option, to see whether the request is fresh and comes from where it says.  The
+    same request is sent again with that Echo then, once (:rfc:`9175` section 2.3).
+
     Cancelling a method ends the request on the wire: no more retransmissions, the token and the NSTART slot are
     free, a response that comes nevertheless is rejected with a Reset.
 
     The addresses of a name are tried in the resolver's order: the next one when the network says that one cannot be
     reached, or after MAX_TRANSMIT_WAIT of silence.
+
+    Attributes:
+      cache: keeps responses, or None.
 
     They raise what :meth:`RequestHandle.receive` raises, and before anything is sent
 
@@ -61,14 +76,25 @@ class Client:
     - :exc:`trio.ClosedResourceError`, if the endpoint has been closed.
     """
 
-    def __init__(self, endpoint: DrivenEndpoint, base_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: DrivenEndpoint,
+        base_uri: str | None = None,
+        *,
+        cache: ResponseCache | None = None,
+        holds_back: bool = False,
+    ) -> None:
         """Make a client on a running endpoint; it needs no closing.
 
         Args:
           endpoint: sends the requests; it may be a server's at the same time.
           base_uri: what relative URIs are relative to.
+          cache: keeps responses, and answers from them; by default nothing is kept.
+          holds_back: whether requests wait as long as a server asks for; see :func:`open_client`.
         """
+        self.cache = cache
         self._endpoint = endpoint
+        self._backpressure = Backpressure(endpoint) if holds_back else None
         self._finder = TargetFinder(base_uri)
         self._tags = RequestTags()
 
@@ -110,6 +136,9 @@ class Client:
     ) -> Response:
         """Send a request with any method and return the response: what the methods above do.
 
+        With *no_response* it waits all the same, for as long as the caller's cancel scope lets it, because the server
+        may answer nevertheless; :meth:`tell` does not.
+
         Args:
           code: the method.
           uri, payload, arguments: see :class:`Client`.
@@ -120,6 +149,11 @@ class Client:
             :exc:`BodyTooLarge` where it is that.
           CoapError: see :meth:`RequestHandle.receive`.
         """
+        if self.cache is not None:
+            return await self.cache.exchange(self._exchange, self._finder.base_uri, code, uri, payload, arguments)
+        return await self._exchange(code, uri, payload, arguments)
+
+    async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments) -> Response:
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         conversation, reader = self._converse(code, uri, payload, rest)
         if _names_a_block(conversation.template):
@@ -129,13 +163,46 @@ class Client:
         first = await upload.run()
         return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
 
+    async def tell(
+        self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
+    ) -> Response | None:
+        """Send a request and want no answer (:rfc:`7967`): No-Response is 26, for none at all, unless it is given.
+
+        It returns as soon as a Confirmable request is acknowledged, and a Non-confirmable one sent: PROBING_RATE may take
+        its time.  The request is one message, never in blocks.  Cancelling ends it, as with the methods above.
+
+        Example::
+
+            await client.tell(Code.PUT, "coap://[::1]/level", "17", confirmable=False)
+
+        Args:
+          code: the method.
+          uri, payload, arguments: see :class:`Client`.
+
+        Returns:
+          The response, if the acknowledgement has brought one nevertheless, whatever its code; otherwise None.  One
+          that comes later is rejected with a Reset.
+
+        Raises:
+          TransmissionTimeout: if nobody acknowledged a Confirmable request.
+          ResetReceived: if the peer rejected it.
+          NetworkError: if the network said at once that it cannot be delivered; of a Confirmable one also later.
+          CoapError: see :class:`Client`.
+        """
+        arguments.setdefault("no_response", NO_RESPONSE_AT_ALL)
+        _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
+        send = partial(tell, self._endpoint, find_targets, parameters, self._backpressure)
+        if self.cache is None:
+            return await send()
+        return await self.cache.watch(send, self._finder.base_uri, code, uri, arguments)
+
     def request(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
     ) -> RequestHandle:
         """Prepare a request and return its handle, an async context manager that sends it on entering.
 
-        A handle is one exchange of messages: what is too long for one, it does not put into blocks, and of a response
-        in blocks it gives the first.
+        A handle is one exchange of messages: what is too long for one, it does not put into blocks, of a response in
+        blocks it gives the first, and a 4.01 with an Echo option is left to the caller.
 
         Args:
           code: the method.
@@ -145,14 +212,16 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
 
     def observe(
-        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[RequestArguments]
+        self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
     ) -> Observation:
         """Prepare an observation and return it, an async context manager that registers on entering (:rfc:`7641`).
 
-        Of a state that comes in blocks it gives the first, with Block2; :meth:`get` reads it whole.
+        It gives whole states: what comes in blocks is put together when it is received (:rfc:`7959` section 2.6).
+        *block_size* holds for the notifications too, *max_body* for each state, and *progress* is that of the state that
+        is being read.  Who gives *block2* gets the first blocks as they come.
 
         Example::
 
@@ -162,17 +231,77 @@ class Client:
 
         Args:
           uri, arguments: see :class:`Client`.
-          payload: of a FETCH.
+          payload: of a FETCH; it must fit into one block.
           code: GET, or FETCH (:rfc:`8132` section 2.4).
 
         Raises:
-          LocalProtocolError: if *code* is another method, or an option does not fit.
+          LocalProtocolError: if *code* is another method, *payload* is too long, *block2* is another block than the
+            first, or an option does not fit.
         """
+        block_size, max_body, progress, rest = split_transfer_arguments(arguments)
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
-        template, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        template.options = template.options.replace(observe=REGISTER)
-        return Observation(self._endpoint, find_targets, parameters)
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        longest = block_size or MAX_BLOCK_SIZE
+        if len(template.payload) > longest:
+            raise LocalProtocolError(
+                f"what is observed is said in one block of {longest} octets, not {len(template.payload)}"
+            )
+        block = template.options.block2
+        if block is not None and block.number:
+            raise LocalProtocolError("an observation is of the whole resource, not of a block (RFC 7959 section 2.6)")
+        early = Block.of(0, False, block_size) if block is None and block_size else block
+        template.options = template.options.replace(observe=REGISTER, block2=early)
+        reader = StateReader(self._endpoint, parameters, self._backpressure, block_size, max_body, progress)
+        return Observation(
+            self._endpoint,
+            find_targets,
+            parameters,
+            reader if block is None else None,
+            self._backpressure,
+            self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, rest),
+        )
+
+    def multicast(
+        self,
+        code: Code,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        interfaces: Sequence[str] | None = None,
+        **arguments: Unpack[TransferArguments],
+    ) -> GroupRequest:
+        """Prepare a request to a group and return it, an async context manager that sends it on entering.
+
+        It goes out once, Non-confirmable, by all interfaces, and gives each member's response as it comes, whole: what is
+        in blocks is completed by unicast.  After leaving, what still comes is taken and passed over (:rfc:`7252` section
+        8).
+
+        Example::
+
+            with trio.move_on_after(3):
+                async with client.multicast(Code.GET, "coap://224.0.1.187/time") as responses:
+                    async for response in responses:
+                        print(response.source_endpoint.uri, response.text)
+
+        Args:
+          code: the method.
+          uri: of the group, a numeric address, possibly with a zone; the payload fits into one message.
+          payload, arguments: see :class:`Client`.
+          interfaces: names of those by which it goes out; by default all that can do multicast.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, the request is to be Confirmable, or an option does not fit; on
+            entering, if *uri* is not that of a group, or there is no such interface.
+        """
+        block_size, max_body, _, rest = split_transfer_arguments(arguments)
+        if rest.setdefault("confirmable", False):
+            raise LocalProtocolError("a request to a group is Non-confirmable (RFC 7252 section 8.1)")
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        if block_size is not None:
+            template.options = template.options.replace(block2=Block.of(0, False, block_size))
+        find_request = partial(find_group_request, self._endpoint, find_targets, interfaces)
+        return GroupRequest(self._endpoint, find_request, parameters, block_size, max_body)
 
     @asynccontextmanager
     async def stream(
@@ -206,7 +335,46 @@ class Client:
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size)
-        yield StreamedResponse(Download(conversation, await upload.run(), upload, progress, block_size), progress)
+        if self.cache is None:
+            first = await upload.run()
+        else:
+            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
+        yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
+
+    async def discover(
+        self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
+    ) -> tuple[Link, ...]:
+        """Ask a server what resources it has (:rfc:`6690` section 4), and return the links to them.
+
+        Example::
+
+            for link in await client.discover("coap://[::1]", rt="temperature*", obs=True):
+                print(link.target, link.title)
+
+        Args:
+          uri: any URI at the server; its path does not count.
+          remote: whom to ask, whatever the URI's host is; *uri* may be relative to it.
+          filters: attributes that the links are to have, and ``href`` for their target as the server writes it.  A
+            value may end in ``*``, for any that begins like that; True is for any value or none.  ``if_`` is ``if``.
+
+        Returns:
+          The links that meet all filters, whether or not the server applies them; with URIs as their targets.  In
+          ``link.attributes`` nothing is resolved.
+
+        Raises:
+          ResponseError: if the server answers with an error.
+          RemoteProtocolError: if it answers with something else than links (:exc:`LinkFormatError` if it is not clear
+            what they mean).
+          LinkError: if something is no filter; it is a LocalProtocolError.
+          CoapError: see :class:`Client`.
+        """
+        query = write_filters(filters)
+        base_uri = self._finder.base_uri
+        if base_uri is None and isinstance(remote, Endpoint):
+            base_uri = remote.uri
+        core_uri = find_core(uri, base_uri, filters)
+        response = await self.get(core_uri, accept=LINK_FORMAT, remote=remote)
+        return read_links(response, core_uri, query)
 
     async def ping(
         self, uri: str, *, parameters: TransmissionParameters | None = None, remote: EndpointAddress | None = None
@@ -238,7 +406,7 @@ class Client:
         template, find_targets, parameters = self._prepare(code, uri, text, arguments)
         reader = BodyReader(template.payload if isinstance(body, str) else body)
         template.payload = b""
-        return Conversation(self._endpoint, template, find_targets, parameters), reader
+        return Conversation(self._endpoint, template, find_targets, parameters, self._backpressure), reader
 
     def _prepare(
         self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
@@ -248,51 +416,10 @@ class Client:
 
         async def find_targets() -> Sequence[Request]:
             targets = await self._finder.find(uri, remote)
-            return [_address(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
 
         return template, find_targets, parameters
 
 
 def _names_a_block(template: Request) -> bool:
     return template.options.block1 is not None or template.options.block2 is not None
-
-
-_SINGLE_URI_OPTIONS = frozenset({3, 7})
-"""Uri-Host and Uri-Port."""
-
-
-def _address(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
-    options = of_uri
-    if template.options:
-        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
-        given = {number for number, _ in template.options}
-        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
-    request = template.replace(options=options)
-    request.destination_endpoint = endpoint
-    return request
-
-
-@asynccontextmanager
-async def open_client(
-    *,
-    endpoint: DrivenEndpoint | None = None,
-    base_uri: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    **arguments: Unpack[EndpointArguments],
-) -> AsyncIterator[Client]:
-    """Open a client for the body.
-
-    Args:
-      endpoint: a running endpoint to send from, which is not closed at the end; by default the client opens one
-        of its own.
-      base_uri: what relative URIs are relative to.
-      host, port, arguments: what the client's own endpoint is to be; see :func:`open_endpoint`.
-
-    Raises:
-      OSError: if the address is not to be had.
-      LocalProtocolError: if *endpoint* is given, and something about another one.
-      UriError: if *base_uri* is not an absolute URI of CoAP.
-    """
-    async with use_endpoint(endpoint, host, port, 0, arguments) as used:
-        yield Client(used, base_uri)

@@ -1,48 +1,24 @@
 """A request under way, from its token to its response (:rfc:`7252` section 5).
 
-Rule 1: entering sends, leaving ends: the token is dropped and the message's entry completed synchronously, so that
-nothing of a cancelled request goes on.  Rule 2: a response counts if remote endpoint and token match; its critical
-options must be known.  Rule 3: the only timeout is the caller's cancel scope.
+Rule 1: entering sends, leaving ends, synchronously, so that nothing of a cancelled request goes on.  Rule 2: a response
+counts if remote endpoint and token match; its critical options must be known.  Rule 3: the only timeout is the caller's
+cancel scope.  Rule 4: it is one exchange: a 4.01 with an Echo is a response like any other here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, final
 
 import trio
 
-from trio_coap.messaging.endpoint import Endpoint
-from trio_coap.messaging.errors import DeliveryError, ResetReceived
+from trio_coap.client.attempt import Attempt, FindTargets, reject_unprocessable
+from trio_coap.client.backpressure import Backpressure
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentMessageCacheEntry
-from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
-from trio_coap.wire.options import CRITICAL_PROBLEM, OptionProblem
-
-UNDERSTOOD_OPTIONS = frozenset({23, 27})
-"""The critical options in a response that are processed here or left to who asked: Block2 and Block1 (:rfc:`7252`
-section 5.4.1).  A handle is one exchange, and its response may be one block of many."""
-
-FindTargets = Callable[[], Awaitable[Sequence[Request]]]
-"""Finds out whom to ask: the request for each address, the preferred one first."""
-
-
-class UnprocessableResponse(RemoteProtocolError):
-    """A response has a critical option that cannot be processed (:rfc:`7252` section 5.4.1).
-
-    Attributes:
-      response: the response, which was rejected.
-      problem: the option, and what is the matter with it.
-    """
-
-    def __init__(self, response: Response, problem: OptionProblem) -> None:
-        super().__init__(f"the response {response.code} was rejected: {problem}")
-        self.response = response
-        self.problem = problem
 
 
 @final
@@ -63,6 +39,7 @@ class RequestHandle:
         endpoint: LocalEndpoint,
         find_targets: FindTargets,
         parameters: TransmissionParameters | None = None,
+        backpressure: Backpressure | None = None,
     ) -> None:
         """Prepare a request; nothing is sent yet.
 
@@ -70,14 +47,12 @@ class RequestHandle:
           endpoint: which sends it.
           find_targets: finds the addresses, in the order in which they are to be tried.
           parameters: the transmission parameters of the request.
+          backpressure: whom to hold the request back from; by default nobody.
         """
         self._endpoint = endpoint
         self._find_targets = find_targets
-        self._parameters = parameters
-        self._targets: deque[Request] = deque()
-        self._request: Request | None = None
-        self._key: tuple[Endpoint | None, bytes] | None = None
-        self._entry: SentMessageCacheEntry | None = None
+        self._backpressure = backpressure
+        self._attempt = Attempt(endpoint, self, parameters)
         self._error: Exception | None = None
         self._results: tuple[trio.MemorySendChannel[Response], trio.MemoryReceiveChannel[Response]] | None = None
 
@@ -88,14 +63,14 @@ class RequestHandle:
         Raises:
           LocalProtocolError: before the handle is entered.
         """
-        if self._request is None:
+        if self._attempt.request is None:
             raise LocalProtocolError("nothing is sent before the handle is entered")
-        return self._request
+        return self._attempt.request
 
     @property
     def transmissions(self) -> int:
         """How often the request has been sent to the address that is being tried; 0 while NSTART holds it back."""
-        return 0 if self._entry is None else self._entry.transmissions
+        return self._attempt.transmissions
 
     async def receive(self) -> Response:
         """Wait for the response.
@@ -134,10 +109,12 @@ class RequestHandle:
     async def __aenter__(self) -> Self:
         if self._results is not None:
             raise LocalProtocolError("a handle is entered once; make another one")
-        self._targets.extend(await self._find_targets())
+        targets = await self._find_targets()
+        if self._backpressure is not None:
+            await self._backpressure.wait(targets[0].destination_endpoint)
         self._results = trio.open_memory_channel[Response](1)
         try:
-            self._send_to_next()
+            self._attempt.start(targets)
         except BaseException:
             self._end()
             raise
@@ -154,73 +131,31 @@ class RequestHandle:
 
     def response_received(self, response: Response, now: float) -> bool:
         """See :class:`trio_coap.messaging.local.ResponseListener`."""
-        problem = response.options.find_critical_problem(UNDERSTOOD_OPTIONS)
-        if problem is not None:
-            self._error = UnprocessableResponse(response, problem)
-            count_unprocessable(self._endpoint, response, problem, now)
+        error = reject_unprocessable(self._endpoint, response, now)
+        if error is not None:
+            self._error = error
         elif self._results is not None:
             self._results[0].send_nowait(response)
+            if self._backpressure is not None:
+                self._backpressure.take_note(response, now)
         # A response also says that the request has arrived: its ACK may have been lost (section 5.2.2).
         self._end()
-        return problem is None
+        return error is None
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.local.ResponseListener`."""
-        self._error = trio.ClosedResourceError("the endpoint was closed")
+        self.request_failed(trio.ClosedResourceError("the endpoint was closed"))
+
+    def request_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
+        """See :class:`trio_coap.client.attempt.AttemptListener`: the response may still take its time."""
+
+    def request_failed(self, error: Exception) -> None:
+        """See :class:`trio_coap.client.attempt.AttemptListener`."""
+        self._error = error
         self._end()
-
-    def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
-        """See :class:`trio_coap.messaging.sent.SentListener`: the response may still take its time."""
-
-    def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
-        """See :class:`trio_coap.messaging.sent.SentListener`: the next address is tried, if there is one."""
-        if entry is not self._entry and self._entry is not None:
-            return
-        self._drop_token()
-        # A Reset comes from somebody who is there: another address would be asked the same.
-        if not self._targets or isinstance(error, ResetReceived):
-            self._error = error
-            self._end()
-            return
-        try:
-            self._send_to_next()
-        except LocalProtocolError as exc:
-            # It is for who waits here; the engine, which calls, has others to serve.
-            self._error = exc
-            self._end()
-
-    def _send_to_next(self) -> None:
-        """Send the request to the next address; those that fail at once are passed over."""
-        endpoint = self._endpoint
-        request = self._request = self._targets.popleft()
-        remote = request.destination_endpoint
-        assert isinstance(remote, Endpoint)
-        request.token = endpoint.new_token(remote)
-        self._key = (remote, request.token)
-        endpoint.tokens[self._key] = self
-        self._entry = None
-        entry = endpoint.send(request, remote, parameters=self._parameters, listener=self)
-        # A send that failed at once has already gone on to the next address, or to the end.
-        if self._key == (remote, request.token):
-            self._entry = entry
-
-    def _drop_token(self) -> None:
-        if self._key is not None:
-            self._endpoint.tokens.pop(self._key, None)
-            self._key = None
 
     def _end(self) -> None:
         """End the request; it may have ended before."""
-        self._drop_token()
-        self._targets.clear()
-        if self._entry is not None:
-            self._entry.complete(self._endpoint.clock())
+        self._attempt.end()
         if self._results is not None:
             self._results[0].close()
-
-
-def count_unprocessable(endpoint: LocalEndpoint, response: Response, problem: OptionProblem, now: float) -> None:
-    """Count *response*, which is rejected for *problem*."""
-    source = response.source_endpoint
-    assert source is not None
-    endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", source, str(problem), now=now)

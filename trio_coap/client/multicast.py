@@ -16,19 +16,27 @@ comes for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, final
 
 import trio
 
-from trio_coap.client.handle import UNDERSTOOD_OPTIONS, count_unprocessable
+from trio_coap.client.attempt import FindTargets, reject_unprocessable
+from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.transfer import ECHO, Conversation, Progress, RequestTags, find_challenge
+from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.local import LocalEndpoint
+from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentMessageCacheEntry
 from trio_coap.messaging.timer import Timer
+from trio_coap.transports.driver import DrivenEndpoint
+from trio_coap.wire.body import BodyReader
+from trio_coap.wire.codes import CON
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Request, Response
+from trio_coap.wire.options import Options
 
 MAX_RESPONDERS = 10_000
 """Members of a group that are told apart: addresses can be forged, and each is remembered as long as the request lasts."""
@@ -44,12 +52,7 @@ MAX_SERVER_RESPONSE_DELAY = 250.0
 class GroupRequest:
     """A request to a group: an async context manager that sends it on entering, and an iterator of responses.
 
-    Made by :meth:`Client.multicast`.  It does not end by itself; leaving is up to the caller, as a rule by a deadline::
-
-        with trio.move_on_after(3):
-            async with client.multicast("coap://[ff02::fd%25eth0]/time") as responses:
-                async for response in responses:
-                    print(response.source_endpoint.uri, response.text)
+    Made by :meth:`Client.multicast`.  It does not end by itself; leaving is up to the caller, as a rule by a deadline.
 
     Attributes:
       dropped: how many responses were dropped because nobody came for them, or there were too many members.
@@ -59,19 +62,25 @@ class GroupRequest:
         self,
         endpoint: LocalEndpoint,
         find_request: Callable[[], Awaitable[tuple[Request, EndpointAddress | None]]],
-        complete: Callable[[Response], Awaitable[Response]],
+        parameters: TransmissionParameters | None,
+        block_size: int | None,
+        max_body: int,
     ) -> None:
         """Prepare a request; nothing is sent yet.
 
         Args:
           endpoint: which sends it.
           find_request: finds the request, with the group as its destination, and by which interfaces it goes out.
-          complete: asks a member for the rest of a response in blocks.
+          parameters: of the request, and of those for further blocks.
+          block_size: the largest block, in octets.
+          max_body: how many octets of a member's response are put together at most.
         """
         self.dropped = 0
         self._endpoint = endpoint
         self._find_request = find_request
-        self._complete = complete
+        self._parameters = parameters
+        self._block_size = block_size
+        self._max_body = max_body
         self._request: Request | None = None
         self._responders: set[object] = set()
         self._error: Exception | None = None
@@ -117,8 +126,10 @@ class GroupRequest:
             assert self._error is not None
             raise self._error from None
         block = response.options.block2
-        if block is not None and block.more:
-            return await self._complete(response)
+        if (block is not None and block.more) or find_challenge(response) is not None:
+            return await complete_response(
+                self._endpoint, self.request, response, self._parameters, self._block_size, self._max_body
+            )
         return response
 
     def __aiter__(self) -> Self:
@@ -136,7 +147,7 @@ class GroupRequest:
         request.token = self._endpoint.new_token(None)
         self._endpoint.tokens[None, request.token] = self
         try:
-            self._endpoint.send(request, listener=self, local_address=local_address)
+            self._endpoint.send(request, parameters=self._parameters, listener=self, local_address=local_address)
         except BaseException:
             self._release(0.0)
             self._channel[0].close()
@@ -164,9 +175,7 @@ class GroupRequest:
         """See :class:`trio_coap.messaging.local.ResponseListener`."""
         if self._has_left:
             return True
-        problem = response.options.find_critical_problem(UNDERSTOOD_OPTIONS)
-        if problem is not None:
-            count_unprocessable(self._endpoint, response, problem, now)
+        if reject_unprocessable(self._endpoint, response, now) is not None:
             return False
         source = response.source_endpoint
         if source not in self._responders:
@@ -207,3 +216,58 @@ class GroupRequest:
 
     def _release(self, now: float) -> None:
         self._endpoint.tokens.pop((None, self.request.token), None)
+
+
+async def find_group_request(
+    endpoint: DrivenEndpoint, find_targets: FindTargets, interfaces: Sequence[str] | None
+) -> tuple[Request, EndpointAddress | None]:
+    """Return the request for a group, and by which interfaces it goes out; None for all.
+
+    Raises:
+      LocalProtocolError: if it is not for a group, or there is no such interface.
+    """
+    request, *_ = await find_targets()
+    group = request.destination_endpoint
+    if not isinstance(group, Endpoint) or not group.is_multicast:
+        raise LocalProtocolError(f"{group!r} is no group; the other methods of a client ask single servers")
+    return request, None if interfaces is None else endpoint.group_address(group, interfaces)
+
+
+async def complete_response(
+    endpoint: LocalEndpoint,
+    request: Request,
+    response: Response,
+    parameters: TransmissionParameters | None,
+    block_size: int | None,
+    max_body: int,
+) -> Response:
+    """Ask the member that gave *response* for the rest of it, or with the Echo that it wants, by unicast.
+
+    Args:
+      endpoint: which asks.
+      request: that went to the group.
+      response: the first block of what one member answers, or its challenge.
+      parameters: of the requests.
+      block_size: the largest block, in octets.
+      max_body: how many octets are put together at most.
+
+    Raises:
+      BlockTransferError: if the blocks do not fit together.
+      CoapError: see :meth:`RequestHandle.receive`.
+    """
+    member = response.source_endpoint
+    assert isinstance(member, Endpoint)
+    template = request.replace(payload=b"")
+    template.type, template.token, template.message_id, template.destination_endpoint = CON, b"", None, member
+
+    async def find_targets() -> Sequence[Request]:
+        return (template,)
+
+    conversation = Conversation(endpoint, template, find_targets, parameters)
+    echo = find_challenge(response)
+    if echo is not None:
+        response = await conversation.ask(request.payload, options=Options(echo=echo), without=frozenset({ECHO}))
+    progress = Progress()
+    upload = Upload(conversation, BodyReader(request.payload), RequestTags(), progress, block_size)
+    upload.repeated_payload = request.payload
+    return await Download(conversation, response, upload, progress, block_size).read_all(max_body)

@@ -30,6 +30,7 @@ class StreamedResponse:
         """Begin with the first block, which is there already."""
         self._download = download
         self._is_first_given = False
+        self._error: Response | None = None
         self.progress = progress
 
     @property
@@ -72,11 +73,13 @@ class StreamedResponse:
             self._is_first_given = True
             if self._download.payload:
                 return self._download.payload
-        if self._download.is_complete:
+        if self._error is None and self._download.is_complete:
             await trio.lowlevel.checkpoint()
             return b""
-        if not await self._download.advance():
-            self._download.response.raise_for_code()
+        if self._error is None and not await self._download.advance():
+            self._error = self._download.response
+        if self._error is not None:
+            self._error.raise_for_code()
         return self._download.payload
 
     def stream(self) -> AsyncIterator[bytes]:

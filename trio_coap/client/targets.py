@@ -10,7 +10,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.message import EndpointAddress, Request
 from trio_coap.wire.options import Options
 from trio_coap.wire.uri import CoapUri, parse_uri, resolve_reference
 
@@ -23,7 +23,11 @@ Target = tuple[Endpoint, Options]
 
 @final
 class TargetFinder:
-    """Finds the targets of URIs, and remembers those that need no resolver."""
+    """Finds the targets of URIs, and remembers those that need no resolver.
+
+    Attributes:
+      base_uri: what relative URIs are relative to, or None.
+    """
 
     def __init__(self, base_uri: str | None = None) -> None:
         """Make a finder.
@@ -33,7 +37,7 @@ class TargetFinder:
         """
         if base_uri is not None:
             parse_uri(base_uri)
-        self._base_uri = base_uri
+        self.base_uri = base_uri
         self._numeric: dict[str, Target] = {}
 
     async def find(self, uri: str, remote: EndpointAddress | None = None) -> Sequence[Target]:
@@ -52,12 +56,12 @@ class TargetFinder:
             if not isinstance(remote, Endpoint):
                 raise LocalProtocolError(f"a remote is an Endpoint, not {remote!r}")
             await trio.lowlevel.checkpoint_if_cancelled()
-            return ((remote, remote.uri_to_options(uri, self._base_uri)),)
+            return ((remote, remote.uri_to_options(uri, self.base_uri)),)
         known = self._numeric.get(uri)
         if known is not None:
             await trio.lowlevel.checkpoint_if_cancelled()
             return (known,)
-        parsed = parse_uri(uri if self._base_uri is None else resolve_reference(self._base_uri, uri))
+        parsed = parse_uri(uri if self.base_uri is None else resolve_reference(self.base_uri, uri))
         if parsed.scheme != "coap":
             raise LocalProtocolError(f"there is no transport for {parsed.scheme!r} yet; coap is the one that works")
         endpoints = await _resolve(parsed)
@@ -86,3 +90,19 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         literal = endpoints[0].sockaddr[0]
         raise LocalProtocolError(f"{literal} is link-local; say on which interface: coap://[{literal}%25eth0]/")
     return usable
+
+
+_SINGLE_URI_OPTIONS = frozenset({3, 7})
+"""Uri-Host and Uri-Port."""
+
+
+def address_request(template: Request, endpoint: Endpoint, of_uri: Options) -> Request:
+    """Return *template* as a request to *endpoint* with the options that the URI stands for."""
+    options = of_uri
+    if template.options:
+        # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
+        given = {number for number, _ in template.options}
+        options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
+    request = template.replace(options=options)
+    request.destination_endpoint = endpoint
+    return request

@@ -2,6 +2,7 @@
 
 Rule 1: what an exchange is, :class:`RequestHandle` knows; here it is known which one comes next.  Rule 2: all blocks go to
 the address that answered the first.  Rule 3: between two exchanges nothing is under way, so that cancelling leaves nothing.
+Rule 4: a challenge (4.01 with an Echo, :rfc:`9175` section 2.3) is answered once; a second one in a row is the response.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import final
 
 import attrs
 
+from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.handle import RequestHandle
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.wire.codes import Code
 from trio_coap.wire.definitions import encode_uint
 from trio_coap.wire.errors import RemoteProtocolError
 from trio_coap.wire.message import Request, Response
@@ -30,6 +33,10 @@ read would keep the client busy for ever."""
 
 MAX_BLOCK_SIZE = 1024
 """The largest block over datagrams, in octets (:rfc:`7959` section 2.2)."""
+
+
+ECHO = 252
+"""The number of the Echo option."""
 
 
 class BlockTransferError(RemoteProtocolError):
@@ -113,6 +120,7 @@ class Conversation:
         template: Request,
         find_targets: Callable[[], Awaitable[Sequence[Request]]],
         parameters: TransmissionParameters | None,
+        backpressure: Backpressure | None = None,
     ) -> None:
         """Prepare a conversation; nothing is sent yet.
 
@@ -121,11 +129,13 @@ class Conversation:
           template: method, type and the options of the caller; to ask what they are.
           find_targets: finds the request for each address, without payload.
           parameters: of all requests.
+          backpressure: whom to hold requests back from; by default nobody.
         """
         self.template = template
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._parameters = parameters
+        self._backpressure = backpressure
         self._targets: Sequence[Request] | None = None
 
     async def ask(self, payload: bytes, *, options: Options, without: frozenset[int] = frozenset()) -> Response:
@@ -139,7 +149,14 @@ class Conversation:
         Raises:
           CoapError: see :meth:`RequestHandle.receive`.
         """
+        response = await self._exchange(payload, options, without)
+        echo = find_challenge(response)
+        if echo is None:
+            return response
+        # It goes to the endpoint that gave the Echo, and to no other.
+        return await self._exchange(payload, options + Options(echo=echo), without | {ECHO})
 
+    async def _exchange(self, payload: bytes, options: Options, without: frozenset[int]) -> Response:
         async def find_targets() -> Sequence[Request]:
             if self._targets is None:
                 self._targets = await self._find_targets()
@@ -147,12 +164,17 @@ class Conversation:
                     return self._targets
             return [_again(target, payload, target.options.without(*without) + options) for target in self._targets]
 
-        async with RequestHandle(self._endpoint, find_targets, self._parameters) as handle:
+        async with RequestHandle(self._endpoint, find_targets, self._parameters, self._backpressure) as handle:
             response = await handle.receive()
         if self._targets is not None and len(self._targets) > 1:
             answered = handle.request.destination_endpoint
             self._targets = [target for target in self._targets if target.destination_endpoint == answered]
         return response
+
+
+def find_challenge(response: Response) -> bytes | None:
+    """Return the Echo that the request is to be sent again with (:rfc:`9175` section 2.3); None if none is asked for."""
+    return response.options.echo if response.code == Code.UNAUTHORIZED else None
 
 
 def _again(target: Request, payload: bytes, options: Options) -> Request:

@@ -73,6 +73,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
       transmissions: how often it was sent so far, the first time included.
       reply_message: the ACK or RST that came for it, or None.
       listener: who wants to know; None if nobody does (any more).
+      when_sent: is called when congestion control has let the message go for the first time; None if nobody waits for it.
       octets: the datagram, encoded when the message was given to us; its ID is right once it has one.  Of a completed
         message only header and token are kept, and :attr:`message` is a copy with no option but Max-Age.
       size: how much is kept, in octets; :attr:`superseding` included.
@@ -99,6 +100,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         "state",
         "superseding",
         "transmissions",
+        "when_sent",
     )
 
     def __init__(
@@ -137,6 +139,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.transmissions = 0
         self.reply_message: Message | None = None
         self.listener = listener
+        self.when_sent: Callable[[], None] | None = None
         self.octets = octets
         self.is_solicited = is_solicited or answers is not None
         self.superseding: Message | None = None
@@ -211,6 +214,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             last = self._parameters.max_retransmit == 0
             self._set_due(now, is_last=last)
             self._send(now)
+            self._tell_that_it_went()
             return
         self.state = SentState.COMPLETED
         self.time_due = self._expires(now)
@@ -219,6 +223,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             self._answers.response_sent(self.message, octets)
         self._shed()
         self._send(now, octets)
+        self._tell_that_it_went()
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""
@@ -287,7 +292,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
 
         The message ID stays reserved until it expires.  A message that was never sent is just taken out.
         """
-        self.listener = None
+        self.listener = self.when_sent = None
         if self.cache is None:
             return
         if self.transmissions == 0:
@@ -387,6 +392,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.count_unanswered(len(octets), now)
         else:
             self.fail(error, now)
+
+    def _tell_that_it_went(self) -> None:
+        when_sent, self.when_sent = self.when_sent, None
+        if when_sent is not None:
+            when_sent()
 
     def _start_late(self, now: float) -> None:
         self._remote.start_late(self, now)

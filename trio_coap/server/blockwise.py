@@ -13,6 +13,8 @@ a later block of a body that is remembered             that block (2.4)
 a later block of a body that is not remembered         GET, FETCH: the handler runs again, and the block
                                                        is cut from the new body; else 4.08
 a part of a stream that has been read and is gone      likewise, if the source cannot seek
+a body that the client says it has (ETag)              2.03, without it (RFC 7252 section 5.10.6.2); this
+                                                       is not for later blocks
 a block behind the end                                 4.00
 a block size above ours                                ours (2.4)
 the reserved size 7                                    4.00 (2.2)
@@ -21,8 +23,10 @@ the reserved size 7                                    4.00 (2.2)
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from io import IOBase
 from typing import Protocol, TypeVar, final, runtime_checkable
 
@@ -31,21 +35,26 @@ import trio
 
 from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.groups import AnswersGroup
+from trio_coap.server.incoming import StreamedRequest
 from trio_coap.server.ledger import Key, Ledger
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
 from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.server.uploads import Uploads
+from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.block import Block
-from trio_coap.wire.body import BodyConsumed
+from trio_coap.wire.body import BodyConsumed, BodyReader
 from trio_coap.wire.codes import Code
+from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, ResponseError
 
 _logger = logging.getLogger(__name__)
 
-_CONTENT_FORMAT = 12
+_CONTENT_FORMAT, _ETAG = 12, 4
 _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
@@ -64,8 +73,11 @@ class BlockPolicy:
     sees_blocks: bool = False
     """True if it gets each block as a request of its own, and answers with Block options of its own."""
 
+    streams: bool = False
+    """True if it gets a :class:`StreamedRequest`, whose body it reads while it comes."""
 
-def block_policy(*, max_body: int | None = None, sees_blocks: bool = False) -> Callable[[F], F]:
+
+def block_policy(*, max_body: int | None = None, sees_blocks: bool = False, streams: bool = False) -> Callable[[F], F]:
     """Return a decorator for handlers that want more than the usual of block-wise transfer.
 
     Example::
@@ -77,10 +89,18 @@ def block_policy(*, max_body: int | None = None, sees_blocks: bool = False) -> C
     Args:
       max_body: octets of a request body that the handler takes, instead of the server's limit.
       sees_blocks: True to get each block as a request of its own, and answer it with Block options of one's own.
+      streams: True to get a :class:`StreamedRequest`: the handler, an ``async def``, starts with the first block and
+        reads the body while it comes, so that nobody holds it whole.  *max_body* is a limit for it as for others.
+
+    Raises:
+      LocalProtocolError: for a handler that is to see blocks and streams, or streams and is a generator: its response
+        can only begin when the body of the request is whole, so that there is nothing it could read by then.
     """
 
     def set_policy(handler: F) -> F:
-        handler.block_policy = BlockPolicy(max_body, sees_blocks)  # type: ignore[attr-defined]
+        if streams and (sees_blocks or inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)):
+            raise LocalProtocolError(f"{handler!r} cannot stream the request's body: it sees blocks, or is a generator")
+        handler.block_policy = BlockPolicy(max_body, sees_blocks, streams)  # type: ignore[attr-defined]
         return handler
 
     return set_policy
@@ -114,18 +134,25 @@ class BlockwiseHandler:
           limits: how much is remembered.
         """
         self._handler = handler
+        self._finds_handlers = isinstance(handler, _FindsHandlers)
         self._endpoint = endpoint
         self._nursery = nursery
         self._limits = limits
-        parameters = endpoint.parameters
+        parameters, turned_away = endpoint.parameters, endpoint.counters.turned_away
         lifetime = parameters.exchange_lifetime
-        self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait)
-        self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped)
+        self.assembler = Assembler(limits, lifetime, parameters.max_transmit_wait, turned_away)
+        self.uploads = Uploads(handler, endpoint, nursery, limits, self.assembler, self._discard_stream)
+        self.representations = Ledger[Representation](limits.for_one_table(), lifetime, self._dropped, turned_away)
 
     def understands(self, request: Request) -> frozenset[int]:
         """Return the numbers of the critical options that the application's handler processes for *request*."""
         understands: Callable[[Request], frozenset[int]] | None = getattr(self._handler, "understands", None)
         return frozenset() if understands is None else understands(request)
+
+    def answers_group(self, request: Request) -> bool:
+        """Return whether the application's handler processes *request*, which came to a group."""
+        answers_group: AnswersGroup | None = getattr(self._handler, "answers_group", None)
+        return answers_group is None or answers_group(request)
 
     def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
         """Return what *request* is about; None if the application's handler says that it cannot be observed.
@@ -146,26 +173,25 @@ class BlockwiseHandler:
           ResponseError: see the tables.
         """
         block1, block2 = request.options.block1, request.options.block2
-        if block1 is None and block2 is None:
-            if len(request.payload) > self._limits.max_block_size:
-                self._check_size(request)
-            return self._run(request, request)
         policy = self._policy_for(request)
+        if block1 is None and block2 is None:
+            self._check_size(request, policy)
+            return self._run(request, request, policy)
         if policy.sees_blocks:
             return self._handler(request)
         for block in (block1, block2):
             if block is not None and block.size_exponent == 7:
                 raise BadRequest("the block size 7 is reserved (RFC 7959 section 2.2)")
         if block1 is not None:
-            max_body = policy.max_body or self._limits.max_body
-            whole = self.assembler.accept(request, block1, max_body, self._endpoint.clock())
-            return whole if isinstance(whole, Response) else self._run(whole, request)
+            return self._accept(request, block1, policy)
         if block2 is not None and block2.number:
             return self._answer_later_block(request)
-        return self._run(request, request)
+        self._check_size(request, policy)
+        return self._run(request, request, policy)
 
     async def close(self) -> None:
-        """Close the streams that are not read to their end."""
+        """Close the streams that are not read to their end; nobody waits for more blocks."""
+        self.uploads.close()
         async with trio.open_nursery() as nursery:
             for representation in self.representations.values():
                 nursery.start_soon(_close, representation)
@@ -174,27 +200,43 @@ class BlockwiseHandler:
 
     def _policy_for(self, request: Request) -> BlockPolicy:
         handler: object = self._handler
-        if isinstance(handler, _FindsHandlers):
-            handler = handler.find_handler(request)
+        if self._finds_handlers:
+            handler = handler.find_handler(request)  # type: ignore[attr-defined]
         policy = getattr(handler, "block_policy", None)
         return policy if isinstance(policy, BlockPolicy) else _USUAL
 
-    def _check_size(self, request: Request) -> None:
-        max_body = self._policy_for(request).max_body or self._limits.max_body
+    def _max_body(self, policy: BlockPolicy) -> int:
+        return self._limits.max_body if policy.max_body is None else policy.max_body
+
+    def _check_size(self, request: Request, policy: BlockPolicy) -> None:
+        max_body = self._max_body(policy)
         if len(request.payload) > max_body:
+            self._endpoint.counters.turned_away["max_body"] += 1
             raise too_large(max_body)
 
-    def _run(self, whole: Request, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+    def _accept(self, request: Request, block1: Block, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
+        """Take a block of a request's body."""
+        now = self._endpoint.clock()
+        max_body = self._max_body(policy)
+        if policy.streams:
+            answer = self.uploads.accept(request, block1, max_body, now)
+            if isinstance(answer, Response):
+                return answer
+            return _Later(self._run_on(answer, request, answer.upload.request), answer.close)
+        whole = self.assembler.accept(request, block1, max_body, now)
+        return whole if isinstance(whole, Response) else self._run(whole, request, policy)
+
+    def _run(self, whole: Request, request: Request, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
         """Run the handler on *whole*, which *request* has completed."""
-        if whole.options.block2 is not None:
-            whole = whole.replace(block2=None)
-        if whole.options.block1 is not None:
-            whole = whole.replace(block1=None)
+        if policy.streams:
+            whole = StreamedRequest.of(whole)
+        elif whole.options.block2 is not None or whole.options.block1 is not None:
+            whole = whole.replace(block1=None, block2=None)
         try:
             try:
                 result = self._handler(whole)
                 if isinstance(result, Awaitable):
-                    return _Later(self._run_on(result, request, whole), result)
+                    return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
                 complete = to_result(result, whole)
             except ResponseError as exc:
                 complete = _response_of(exc)
@@ -202,9 +244,15 @@ class BlockwiseHandler:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
         if isinstance(complete, StreamedBody):
-            return _Later(self._run_on(complete, request, whole), complete.source)
+            return _Later(self._run_on(complete, request, whole), partial(self._refused, request, complete.source))
         self.assembler.handling(request, self._endpoint.clock())
         return self._respond(complete, request, whole)
+
+    def _refused(self, request: Request, inner: object) -> None:
+        """Close what *request* would have waited for; its body may come once more."""
+        self.assembler.refused(request, self._endpoint.clock())
+        if isinstance(inner, (Coroutine, Generator, IOBase)):
+            inner.close()
 
     async def _run_on(
         self, result: StreamedBody | Awaitable[HandlerResult], request: Request, whole: Request
@@ -236,13 +284,16 @@ class BlockwiseHandler:
         # Without its payload, a FETCH does not say what it wants.
         if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
             raise RequestEntityIncomplete("the response is not remembered any more")
-        return self._run(request, request)
+        # Who asks for a later block has the first one of this body, and wants the rest whatever else it has.
+        return self._run(request.replace(etag=None), request, self._policy_for(request))
 
     # Responses.
 
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
         asked = request.options.block2
         size = self._size(asked)
+        if whole.options.raw(_ETAG) and (asked is None or not asked.number):
+            response = validate(response, whole)
         if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
             block = response
         elif asked is not None and asked.number and not _has_blocks(response):
@@ -270,15 +321,18 @@ class BlockwiseHandler:
         try:
             if not representation.is_current:
                 raise BodyConsumed("the file has changed")
+            head = representation.head if start else validate(representation.head, whole)
+            if head.code == Code.VALID:
+                return self._complete(head, request)
             payload, is_more = await representation.read(start, size)
             is_kept = is_more and (is_remembered or self._remember(representation, request))
             block = representation.make_block(payload, is_more, start, size, asked)
         except BodyConsumed:
-            self.representations.discard(_key(request))
+            self._forget(representation, request)
             again = self._run_again(request)
             return to_response(await again if isinstance(again, Awaitable) else again, whole)
         finally:
-            if not is_kept:
+            if not is_kept or representation.is_dropped:
                 await _close(representation)
         return self._complete(block, request)
 
@@ -299,34 +353,46 @@ class BlockwiseHandler:
         now = self._endpoint.clock()
         return self.representations.put_evicting(_key(request), representation, representation.octets, now)
 
+    def _forget(self, representation: Representation, request: Request) -> None:
+        """Forget *representation*, if it is what is remembered: somebody may have asked anew meanwhile."""
+        key = _key(request)
+        if self.representations.get(key, self._endpoint.clock()) is representation:
+            self.representations.discard(key)
+
     def _dropped(self, representation: Representation) -> None:
-        if representation.is_stream:
+        representation.is_dropped = True
+        # Who reads closes it then: a generator cannot be closed while it runs.
+        if representation.is_stream and not representation.lock.locked():
             self._nursery.start_soon(_close, representation)
+
+    def _discard_stream(self, body: StreamedBody) -> None:
+        self._nursery.start_soon(_close, Representation(_NO_RESPONSE, BodyReader(body.source)))
 
 
 @final
 class _Later(Awaitable[Response]):
     """Waits for a handler, or for a stream; whoever does not wait closes it, and with it what it would wait for."""
 
-    def __init__(self, waiting: Coroutine[object, object, Response], inner: object) -> None:
+    def __init__(self, waiting: Coroutine[object, object, Response], refused: Callable[[], None]) -> None:
         self._waiting = waiting
-        self._inner = inner
+        self._refused = refused
 
     def __await__(self) -> Generator[object, object, Response]:
         return self._waiting.__await__()
 
     def close(self) -> None:
         self._waiting.close()
-        if isinstance(self._inner, (Coroutine, Generator, IOBase)):
-            self._inner.close()
+        self._refused()
 
 
+_NO_RESPONSE = Response(Code.CONTENT)
 _USUAL = BlockPolicy()
 
 
 def _key(request: Request) -> Key:
-    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.
-    return transfer_key(request, _CONTENT_FORMAT)
+    # Requests for later blocks have no payload, and some clients leave out the format of what is not there.  ETags are
+    # interpreted here, and so not part of a cache key (RFC 7252 section 5.6).
+    return transfer_key(request, _CONTENT_FORMAT, _ETAG)
 
 
 def _has_blocks(response: Response) -> bool:

@@ -1,15 +1,13 @@
-"""Messages on their way that somebody waits for: responses of their own, and the last ones to observers.
-
-Rule: who is silent to one message is not waited for with the next: those that have not been sent yet are given up.
-"""
+"""Responses on their way in messages of their own, for which a server that ends waits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import final
 
-from trio_coap.messaging.errors import DeliveryError, ResetReceived
+from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.sent import SentMessageCacheEntry
+from trio_coap.wire.codes import CON
 
 
 @final
@@ -32,8 +30,8 @@ class Deliveries:
         return len(self._entries)
 
     def add(self, entry: SentMessageCacheEntry) -> None:
-        """Wait for the message of *entry*, whose listener this is, unless it has failed already."""
-        if entry.listener is self:
+        """Wait for the message of *entry*, whose listener this is, unless it has failed already, or is no CON."""
+        if entry.listener is self and entry.message.type is CON:
             self._entries[entry] = None
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
@@ -42,21 +40,12 @@ class Deliveries:
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
-        if not isinstance(error, ResetReceived):
-            self._give_up(entry, now)
         self._discard(entry)
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._entries.clear()
         self._when_none()
-
-    def _give_up(self, failed: SentMessageCacheEntry, now: float) -> None:
-        remote = failed.destination_endpoint
-        for entry in [entry for entry in self._entries if entry.destination_endpoint is remote]:
-            if not entry.transmissions:
-                del self._entries[entry]
-                entry.complete(now)
 
     def _discard(self, entry: SentMessageCacheEntry) -> None:
         self._entries.pop(entry, None)

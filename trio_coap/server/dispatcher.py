@@ -6,6 +6,7 @@ what arrives                                           what happens
 an unsupported critical option                         4.02 with its number; a NON is rejected (5.4.1)
 Proxy-Uri or Proxy-Scheme                              5.05 (5.10.2)
 a method that does not exist                           4.05 (5.8)
+a Hop-Limit that is not 1 to 255                       4.00 (:rfc:`8768` section 3); any other is for proxies
 a handler is a plain function                          it runs at once
 a handler is an ``async def``                          it runs in a task of its own; above a limit, 5.03; it
                                                        is cancelled when nobody wants the response any more
@@ -37,19 +38,16 @@ from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
 from trio_coap.server.groups import AnswersGroup, is_suppressed
+from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
 from trio_coap.server.noresponse import is_unwanted
 from trio_coap.server.observer import Observer
 from trio_coap.server.observers import (
     DEREGISTER,
-    MAX_OBSERVERS,
-    MAX_OBSERVERS_PER_REMOTE,
     OBSERVABLE_METHODS,
     Observers,
 )
 from trio_coap.server.results import HandlerResult, to_response
 from trio_coap.server.running import (
-    MAX_RUNNING_HANDLERS,
-    MAX_RUNNING_HANDLERS_PER_REMOTE,
     RunningHandler,
     RunningHandlers,
 )
@@ -60,6 +58,7 @@ from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import CRITICAL_PROBLEM
 from trio_coap.wire.response_errors import (
     BadOption,
+    BadRequest,
     InternalServerError,
     MethodNotAllowed,
     NotAcceptable,
@@ -87,6 +86,10 @@ UNDERSTOOD_OPTIONS = frozenset({3, 7, 11, 15, 17, 23, 27, 35, 39})
 """The critical options that are processed here or mean nothing that could be missed: Uri-Host, Uri-Port, Uri-Path,
 Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own.  For others, such as If-Match, the handler
 must say that it processes them; see :class:`UnderstandingHandler`."""
+
+_HOP_LIMIT = 16
+_ECHO = 252
+_NO_RESPONSE = 258
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -127,10 +130,7 @@ class Dispatcher:
         handler: Handler,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
-        max_running_handlers: int = MAX_RUNNING_HANDLERS,
-        max_running_handlers_per_remote: int = MAX_RUNNING_HANDLERS_PER_REMOTE,
-        max_observers: int = MAX_OBSERVERS,
-        max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
+        limits: ServerLimits = DEFAULT_SERVER_LIMITS,
         echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
     ) -> None:
         """Dispatch to *handler*.
@@ -139,8 +139,7 @@ class Dispatcher:
           handler: answers the requests.
           endpoint: counts what is turned away.
           nursery: for the tasks of ``async def`` handlers.
-          max_running_handlers, max_running_handlers_per_remote: how many of them may run at a time.
-          max_observers, max_observers_per_remote: how many observers there may be.
+          limits: how many handlers and observers there may be.
           echo_policy: what unverified addresses may get.
         """
         self._handler = handler
@@ -148,10 +147,17 @@ class Dispatcher:
         self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
         self._nursery = nursery
-        self.handlers = RunningHandlers(max_running_handlers, max_running_handlers_per_remote)
+        self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
         self.verification = Verification(echo_policy, endpoint)
         self.observers = Observers(
-            handler, self, endpoint, nursery, self.verification.is_verified, max_observers, max_observers_per_remote
+            handler,
+            self,
+            endpoint,
+            nursery,
+            self.verification.is_verified,
+            self._check_drained,
+            limits.max_observers,
+            limits.max_observers_per_remote,
         )
         self._deliveries = Deliveries(self._check_drained)
         self._retry_after: int | None = None
@@ -184,10 +190,11 @@ class Dispatcher:
             if problem is not None:
                 raise BadOption(str(problem))
             _check(request)
-            kept = self.verification.take_kept(request, entry.remote.endpoint, now)
-            if kept is not None:
-                self._respond(kept, request, entry, None)
-                return
+            if request.options.raw(_ECHO):
+                kept = self.verification.take_kept(request, entry.remote.endpoint, now)
+                if kept is not None:
+                    self._respond(kept, request, entry, None)
+                    return
             if self._retry_after is not None:
                 raise _ending(self._retry_after)
             if not entry.is_multicast:
@@ -254,15 +261,16 @@ class Dispatcher:
           max_age: of the 5.03 that clients get from now on, in seconds.
           when_drained: is called when no handler runs any more, and all that was to arrive has arrived or failed.
         """
-        self._when_drained = when_drained
         if self._retry_after is None:
             self._retry_after = max_age
-            self.observers.finish(_ending(max_age), self._deliveries)
+            self.observers.finish(_ending(max_age))
+        self._when_drained = when_drained
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._when_drained is not None and not self.handlers and not self._deliveries:
-            self._when_drained()
+        if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
+            return
+        self._when_drained()
 
     # Handlers that take time.
 
@@ -329,7 +337,7 @@ class Dispatcher:
         if self._endpoint.is_closed:
             return
         now = self._endpoint.clock()
-        unwanted = request.options.no_response
+        unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
         response, size = _check_response(response, request)
         if entry.is_multicast:
             if is_suppressed(response, request):
@@ -386,6 +394,10 @@ def _check(request: Request) -> None:
         raise ProxyingNotSupported("this server is no proxy")
     if not request.code.name:
         raise MethodNotAllowed(f"there is no method {request.code.dotted}")
+    if options.raw(_HOP_LIMIT) or options.problems:
+        value = next((value for number, value in options if number == _HOP_LIMIT), b"\x01")
+        if not 1 <= int.from_bytes(value, "big") <= 255:
+            raise BadRequest("a Hop-Limit is 1 to 255 (RFC 8768 section 3)")
 
 
 def _error_response(exc: Exception, request: Request) -> Response:

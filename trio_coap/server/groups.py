@@ -18,12 +18,10 @@ ask there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
-
-F = TypeVar("F", bound=Callable[..., object])
 
 _READING = frozenset({Code.GET, Code.FETCH})
 

@@ -1,12 +1,14 @@
 """A table that remotes make grow, bounded in number and octets for each of them and in all (:rfc:`7959` section 7).
 
 Rule 1: nothing runs for an entry: what has expired goes when the table is used next.  Rule 2: the order is that of use, so
-that the oldest stands first, for each remote and in all.  Rule 3: what leaves the table is handed to its owner.
+that the oldest stands first, for each remote and in all.  Rule 3: what leaves the table is handed to its owner.  Rule 4: what
+has to go for want of room is counted by the limit's name; refusals are counted by who refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar, final
 
 import attrs
@@ -34,6 +36,20 @@ class LedgerLimits:
     """Octets of all entries."""
 
 
+@attrs.frozen
+class Excess:
+    """A limit that something would break."""
+
+    limit: str
+    """Its name in :class:`trio_coap.server.limits.BlockLimits`."""
+
+    maximum: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"more than {self.maximum} {self.unit}"
+
+
 @attrs.define(eq=False)
 class _Entry(Generic[V]):
     value: V
@@ -57,7 +73,11 @@ class Ledger(Generic[V]):
     """
 
     def __init__(
-        self, limits: LedgerLimits, lifetime: float, dropped: Callable[[V], None] = lambda value: None
+        self,
+        limits: LedgerLimits,
+        lifetime: float,
+        dropped: Callable[[V], None] = lambda value: None,
+        turned_away: Counter[str] | None = None,
     ) -> None:
         """Make an empty ledger.
 
@@ -65,11 +85,13 @@ class Ledger(Generic[V]):
           limits: how much it holds.
           lifetime: how long an entry stays that is not used, in seconds.
           dropped: is given each value that leaves the ledger.
+          turned_away: counts what goes for want of room, by the name of the limit.
         """
         self.octets = 0
         self._limits = limits
         self._lifetime = lifetime
         self._dropped = dropped
+        self._turned_away = Counter() if turned_away is None else turned_away
         self._entries: dict[Key, _Entry[V]] = {}
         self._accounts: dict[Hashable, _Account] = {}
 
@@ -93,18 +115,18 @@ class Ledger(Generic[V]):
         account.keys[key] = None
         return entry.value
 
-    def find_excess(self, remote: Hashable, octets: int, *, new: bool) -> str | None:
+    def find_excess(self, remote: Hashable, octets: int, *, new: bool) -> Excess | None:
         """Say which limit *octets* more of *remote* would break, in a new entry or an old one; None for none."""
         account = self._accounts.get(remote) or _Account()
         limits = self._limits
         if account.octets + octets > limits.octets_per_remote:
-            return f"more than {limits.octets_per_remote} octets of one endpoint"
+            return Excess("max_octets_per_remote", limits.octets_per_remote, "octets of one endpoint")
         if new and len(account.keys) >= limits.per_remote:
-            return f"more than {limits.per_remote} bodies of one endpoint"
+            return Excess("max_bodies_per_remote", limits.per_remote, "bodies of one endpoint")
         if self.octets + octets > limits.octets_in_all:
-            return f"more than {limits.octets_in_all} octets in all"
+            return Excess("max_octets", limits.octets_in_all, "octets in all")
         if new and len(self._entries) >= limits.in_all:
-            return f"more than {limits.in_all} bodies in all"
+            return Excess("max_bodies", limits.in_all, "bodies in all")
         return None
 
     def put(self, key: Key, value: V, octets: int, now: float) -> None:
@@ -121,13 +143,14 @@ class Ledger(Generic[V]):
         self.expire(now)
         self.discard(key)
         remote = key[0]
-        while self.find_excess(remote, octets, new=True):
-            account = self._accounts.get(remote)
-            victim = next(iter(account.keys if account is not None else self._entries), None)
-            if victim is None:
+        fits_alone = octets <= min(self._limits.octets_per_remote, self._limits.octets_in_all)
+        while (excess := self.find_excess(remote, octets, new=True)) is not None:
+            self._turned_away[excess.limit] += 1
+            if not fits_alone:
                 self._dropped(value)
                 return False
-            self.discard(victim)
+            account = self._accounts.get(remote)
+            self.discard(next(iter(self._entries if account is None else account.keys)))
         self.put(key, value, octets, now)
         return True
 
@@ -150,14 +173,21 @@ class Ledger(Generic[V]):
             del self._accounts[key[0]]
         self._dropped(entry.value)
 
-    def discard_idle(self, remote: Hashable, idle: float, now: float) -> None:
-        """Drop the entries of *remote* that have not been used for *idle* seconds."""
+    def idle(self, idle: float, now: float, remote: Hashable = None) -> Iterator[Key]:
+        """Iterate over the keys of what has not been used for *idle* seconds, the oldest first.
+
+        The entry at the key that was given last may be dropped meanwhile.
+
+        Args:
+          idle: in seconds.
+          now: the current time, in seconds.
+          remote: whose entries; by default those of all.
+        """
         account = self._accounts.get(remote)
-        while account is not None and account.keys:
-            oldest = next(iter(account.keys))
-            if self._entries[oldest].used_at + idle > now:
+        for key in list(self._entries if remote is None else account.keys if account is not None else ()):
+            if self._entries[key].used_at + idle > now:
                 return
-            self.discard(oldest)
+            yield key
 
     def expire(self, now: float) -> None:
         """Drop what has not been used for a lifetime."""

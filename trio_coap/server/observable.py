@@ -7,6 +7,7 @@ can be served by several servers at a time, or by none.
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
@@ -85,6 +86,7 @@ class Observable:
         self.policy = NotificationPolicy() if policy is None else policy
         self._handler = handler
         self._observers: dict[Observing, None] = {}
+        self._round: _Round | None = None
 
     def __len__(self) -> int:
         """Return the number of observers."""
@@ -96,13 +98,22 @@ class Observable:
     def notify(self, **parameters: object) -> None:
         """Say that the state has changed: the handler is asked again for each observer.
 
-        Several changes in quick succession may become one notification, with the last state.
+        Several changes in quick succession may become one notification, with the last state.  A handler may call this
+        too: who was asked before it is asked again then, once, and the one for whom it runs gets what it returns.
 
         Args:
           parameters: only observers whose parameters of the path have these values; by default all.
         """
-        for observer in self._matching(parameters):
-            observer.changed()
+        matching = self._matching(parameters)
+        if self._round is not None:
+            self._round.add(matching)
+            return
+        self._round = _Round()
+        try:
+            self._round.add(matching)
+            self._round.run()
+        finally:
+            self._round = None
 
     def end(self, error: ResponseError | None = None, **parameters: object) -> None:
         """End observations: the observers get *error*, and then nothing any more.
@@ -149,6 +160,32 @@ class Observable:
             for observer in self._observers
             if all(name in observer.parameters and observer.parameters[name] == parameters[name] for name in parameters)
         ]
+
+
+@final
+class _Round:
+    """The observers that are told of a change, and of those that their handlers make meanwhile.
+
+    Rule: each is told twice at most; a handler each run of which is a change would go on for ever.  None is told from
+    within the handler of another one, or many observers would make a deep stack.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Observing, None] = OrderedDict()
+        self._told: Counter[Observing] = Counter()
+        self._current: Observing | None = None
+
+    def add(self, observers: list[Observing]) -> None:
+        for observer in observers:
+            if observer is not self._current and self._told[observer] < 2:
+                self._waiting[observer] = None
+
+    def run(self) -> None:
+        while self._waiting:
+            observer, _ = self._waiting.popitem(last=False)
+            self._current = observer
+            self._told[observer] += 1
+            observer.changed()
 
 
 class ObservableHandler(Protocol):

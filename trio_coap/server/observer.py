@@ -7,6 +7,7 @@ a new state, and nothing is on its way                   a CON or NON notificati
 a new state, and a CON waits for its ACK or its turn     the new one in its place: at the next retransmission, or
                                                          after the ACK, whichever is first (section 4.5.2)
 a new state, and a NON was sent a moment ago             the newest one, when the next NON may go (section 4.5.1)
+a new state, and too much that was sent is remembered    the newest one, a little later
 24 hours without a CON                                   the state, as a CON (section 4.5)
 a new state, and the client's address is not verified    a CON notification
 an error, or another Content-Format                      the error, or 4.06, without Observe; then nothing any more
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_coap.messaging.errors import DeliveryError
+from trio_coap.messaging.errors import DeliveryError, ResetReceived, SendLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState
+from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
 from trio_coap.messaging.timer import Timer
 from trio_coap.server.observable import Observable
 from trio_coap.wire.codes import CON, NON, Code, MessageType
@@ -36,7 +37,6 @@ from trio_coap.wire.response_errors import NotAcceptable
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
-    from trio_coap.server.deliveries import Deliveries
     from trio_coap.server.observers import Observers
 
 _logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Observer:
       parameters: those of its path.
       request: the registration, which the handler answers again and again.
       scope: of the handler's task that runs for this observer; None if none does.
+      task: that one, if it computes a notification.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Observer:
         self.parameters = parameters
         self.request = request
         self.scope: trio.CancelScope | None = None
+        self.task: trio.lowlevel.Task | None = None
         self._observers = observers
         self._local_address = entry.local_address
-        self._confirmed_at = now
+        self._confirmed_at = self._begun_at = now
         self._is_active = True
         self._is_registered = False
         self._is_computing = False
@@ -90,6 +92,11 @@ class Observer:
         self._held: Response | None = None
         self._non_in_a_row = 0
         self._timer = Timer(observers.endpoint.queue, self._time_has_come)
+
+    @property
+    def attempts(self) -> int:
+        """How often what is on its way was sent; 0 if it waits."""
+        return 0 if self._entry is None else self._entry.attempts
 
     @property
     def is_active(self) -> bool:
@@ -106,6 +113,7 @@ class Observer:
         self.request = request
         self.parameters = parameters
         self._local_address = entry.local_address
+        self._begun_at = now
         self._is_registered = self._is_changed = self._has_format = False
 
     def registered(self, response: Response, now: float) -> Response:
@@ -138,7 +146,7 @@ class Observer:
 
     def changed(self) -> None:
         """See :class:`trio_coap.server.observable.Observing`."""
-        if self._is_computing:
+        if not self._is_active or self._is_asking_here:
             return  # The handler itself says so: what it is about to return is the new state.
         if self.scope is not None or not self._is_registered:
             self._is_changed = True
@@ -167,26 +175,20 @@ class Observer:
 
     def finish(self, response: Response) -> None:
         """See :class:`trio_coap.server.observable.Observing`."""
-        self.end(response)
-
-    def end(self, response: Response, deliveries: Deliveries | None = None) -> None:
-        """End the observation with *response*; of a registration that is not answered yet, the response is its end.
-
-        Args:
-          response: the last notification.
-          deliveries: waits for its ACK, if somebody cares.
-        """
         if not self._is_active:
             return
         now = self._observers.endpoint.clock()
-        if deliveries is not None and not self._is_registered:
-            self.scope = None  # The handler goes on.
-            self._observers.remove(self, now)
-            return
         self._observers.remove(self, now)
-        entry = self._submit(response.replace(observe=None), CON, now, listener=deliveries)
-        if deliveries is not None and entry is not None:
-            deliveries.add(entry)
+        self._observers.farewells[self.key] = self
+        self._submit(response.replace(observe=None), CON, now)
+
+    def end(self, response: Response) -> None:
+        """End the observation with *response*; if the registration is not answered yet, with its answer."""
+        if self._is_registered:
+            self.finish(response)
+            return
+        self.scope = None  # The handler goes on.
+        self._observers.remove(self, self._observers.endpoint.clock())
 
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
@@ -197,6 +199,9 @@ class Observer:
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: what came up meanwhile is sent now."""
+        if not self._is_active:
+            self._observers.remove(self, now)
+            return
         if entry.attempts == 1 and entry.activated_at is not None:
             self._observers.round_trips[self.key[0]] = now - entry.activated_at
         newer = entry.superseding
@@ -205,11 +210,21 @@ class Observer:
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: the client is gone, or has had enough."""
+        if entry.created_at < self._begun_at:
+            return  # What was sent before it registered again is not about this time.
+        is_silent = not self._is_active and not isinstance(error, ResetReceived)
         self._observers.remove(self, now)
+        if is_silent:
+            self._observers.give_up(self.key[0], now)
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._observers.remove(self, self._observers.endpoint.clock())
+
+    @property
+    def _is_asking_here(self) -> bool:
+        """True within the handler that is asked for this observer."""
+        return self._is_computing or (self.task is not None and self.task is _current_task())
 
     def _is_other_format(self, response: Response) -> bool:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
@@ -235,8 +250,7 @@ class Observer:
             return
         allowed_at = self._observers.non_allowed_at.get(self.key[0], now)
         if allowed_at > now:
-            self._held = response
-            self._timer.start(allowed_at)
+            self._hold(response, allowed_at)
             return
         self._submit(response, NON, now)
 
@@ -256,32 +270,38 @@ class Observer:
         # Its address may be forged: one message asks whether anybody there wants more.
         return not self._observers.is_verified(self.key[0], now)
 
-    def _submit(
-        self, response: Response, type: MessageType, now: float, *, listener: SentListener | None = None
-    ) -> SentMessageCacheEntry | None:
+    def _submit(self, response: Response, type: MessageType, now: float) -> None:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
-            return None
+            return
         remote = self.key[0]
         response.token, response.type, response.message_id = self.key[1], type, None
         self._held = None
-        if self._is_active:  # Otherwise it is the last one.
-            self._count(type, now)
-            listener = self
         try:
             entry = endpoint.remote_state(remote).submit(
                 response,
                 now,
-                listener=listener,
+                listener=self,
                 local_address=self._local_address,
                 is_solicited=True,
             )
+        except SendLimitReached as exc:
+            # Too much is remembered of what went to all clients: this one has done nothing, and gets it later.
+            if self._is_active:
+                self._hold(response, now + NON_INTERVAL)
+            else:
+                self._fail(exc, now)
+            return
         except LocalProtocolError as exc:
             self._fail(exc, now)
-            return None
+            return
+        self._entry = entry
         if self._is_active:
-            self._entry = entry
-        return entry
+            self._count(type, now)
+
+    def _hold(self, response: Response, until: float) -> None:
+        self._held = response
+        self._timer.start(until)
 
     def _count(self, type: MessageType, now: float) -> None:
         if type is CON:
@@ -296,8 +316,7 @@ class Observer:
 
     def _fail(self, exc: LocalProtocolError, now: float) -> None:
         _logger.warning("an observation of %r ended: %s", self.request, exc)
-        if self._is_active:
-            self._observers.remove(self, now)
+        self._observers.remove(self, now)
 
     def _time_has_come(self, now: float) -> None:
         held, self._held = self._held, None
@@ -317,3 +336,10 @@ class Observer:
         if self._entry is not None:
             self._entry.newest.complete(now)
             self._entry = None
+
+
+def _current_task() -> trio.lowlevel.Task | None:
+    try:
+        return trio.lowlevel.current_task()
+    except RuntimeError:  # Outside of a task: who says so there is no handler.
+        return None

@@ -4,7 +4,8 @@
 what a client sends                                      what happens
 =======================================================  ====================================================
 GET or FETCH with Observe 0, of something observable     it is in the list if the response is a success
-the same under a token that is in the list               it is in the list once, with the new request
+the same under a token that is in the list               it is in the list once, with the new request; what was on
+                                                         its way, an error included, is not sent any more
 GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
 a Reset, or no ACK for a notification                    the same
 a Reset for the response to the registration             the same
@@ -27,7 +28,7 @@ import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.server.deliveries import Deliveries
+from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.server.noresponse import wants_success
 from trio_coap.server.observable import FindObservable
 from trio_coap.server.observer import Observer
@@ -35,12 +36,6 @@ from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import ResponseError
-
-MAX_OBSERVERS = 10_000
-"""Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
-
-MAX_OBSERVERS_PER_REMOTE = 100
-"""Observers of one remote endpoint: so that a single one cannot use up the places of all others."""
 
 OBSERVABLE_METHODS = frozenset({Code.GET, Code.FETCH})
 
@@ -71,6 +66,7 @@ class Observers:
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
         is_verified: Callable[[Endpoint, float], bool],
+        when_told: Callable[[], None],
         max_observers: int = MAX_OBSERVERS,
         max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
     ) -> None:
@@ -82,10 +78,12 @@ class Observers:
           endpoint: sends them.
           nursery: for the tasks of ``async def`` handlers.
           is_verified: says whether a remote endpoint has shown that it receives at its address.
+          when_told: is called when no last notification is on its way any more.
           max_observers, max_observers_per_remote: how many there may be.
         """
         self.endpoint = endpoint
         self.is_verified = is_verified
+        self._when_told = when_told
         # Not by isinstance: a handler around another one may forward the attribute, None if that one has none.
         self._find_observable: FindObservable | None = getattr(handler, "find_observable", None)
         self._answering = answering
@@ -93,6 +91,8 @@ class Observers:
         self._max_observers = max_observers
         self._max_observers_per_remote = max_observers_per_remote
         self._observers: dict[tuple[Endpoint, bytes], Observer] = {}
+        # Who is in the list no more, while its last message is on its way; as many as the endpoint may send.
+        self.farewells: dict[tuple[Endpoint, bytes], Observer] = {}
         self._per_remote: Counter[Endpoint] = Counter()
         self._number = 0
         # When the next NON notification may go to a remote; there is nothing here of those without observers.
@@ -120,6 +120,8 @@ class Observers:
         if observe is None or request.code not in OBSERVABLE_METHODS or observe not in (REGISTER, DEREGISTER):
             return None
         key = (entry.remote.endpoint, request.token)
+        if key in self.farewells:  # It would come after the response, and end what begins now.
+            self.remove(self.farewells[key], now)
         known = self._observers.get(key)
         found = None
         if observe == REGISTER and not wants_success(request):
@@ -154,6 +156,10 @@ class Observers:
                 del self._per_remote[remote]
                 self.non_allowed_at.pop(remote, None)
                 self.round_trips.pop(remote, None)
+        if self.farewells.get(observer.key) is observer:
+            del self.farewells[observer.key]
+            if not self.farewells:
+                self._when_told()
         observer.observable.discard(observer)
         observer.stop(now)
 
@@ -163,15 +169,17 @@ class Observers:
         if observer is not None and observer.request.message_id == request.message_id:
             self.remove(observer, now)
 
-    def finish(self, error: ResponseError, deliveries: Deliveries) -> None:
-        """End all observations, each with a last notification; who is just registering gets a plain response.
-
-        Args:
-          error: what the observers are told.
-          deliveries: waits until it has arrived.
-        """
+    def finish(self, error: ResponseError) -> None:
+        """End all observations with *error*, a last notification; who is just registering gets a plain response."""
         for observer in list(self._observers.values()):
-            observer.end(error.to_response(), deliveries)
+            observer.end(error.to_response())
+
+    def give_up(self, remote: Endpoint, now: float) -> None:
+        """Take into account that *remote* was silent to a last notification: it gets no others that have to wait for it."""
+        # From the end: one that waits takes the place of one that is given up before it, and would be sent.
+        for observer in reversed(list(self.farewells.values())):
+            if observer.key[0] is remote and observer.attempts <= 1:
+                self.remove(observer, now)
 
     def clear(self) -> None:
         """Take all observers from the list, because the server ends; they are not told."""
@@ -193,7 +201,12 @@ class Observers:
 
     async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
         with scope:
-            response = await answer
+            task = observer.task = trio.lowlevel.current_task()
+            try:
+                response = await answer
+            finally:
+                if observer.task is task:
+                    observer.task = None
             # A handler may finish although it was cancelled: nobody wants to know any more.
             if not scope.cancel_called:
                 observer.scope = None

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from trio_coap.server.results import StreamedBody, success_code
-from trio_coap.wire.block import Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
 from trio_coap.wire.body import BodyReader
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -45,6 +45,9 @@ class Representation:
 
     lock: trio.Lock = attrs.Factory(trio.Lock)
     """One block of a stream is read at a time."""
+
+    is_dropped: bool = False
+    """Whether it is not remembered any more."""
 
     @property
     def octets(self) -> int:
@@ -89,10 +92,12 @@ class Representation:
         """Return the response with one block.
 
         Raises:
-          BadRequest: if the body ends before *start*.
+          BadRequest: if the body ends before *start*, or our smaller blocks have no number for it.
         """
         if start and not payload:
             raise BadRequest(f"the body ends before octet {start}")
+        if start // size > MAX_BLOCK_NUMBER:
+            raise BadRequest(f"octet {start} is behind the last of {MAX_BLOCK_NUMBER + 1} blocks of {size} octets")
         if not is_more and (asked is None or not payload):
             return self.head.replace(payload=payload)
         options = self.head.options.without(_OBSERVE) if start else self.head.options
@@ -111,7 +116,7 @@ def represent_octets(response: Response, request: Request, size: int) -> Represe
     """Return *response* as it is sent in blocks of *size* octets; with an ETag, if it takes more than one."""
     head, body = response.replace(payload=b""), response.payload
     if len(body) > size and head.code.is_success and head.options.etag is None:
-        head = head.replace(etag=hashlib.sha256(body).digest()[:_ETAG_LENGTH])
+        head = head.replace(etag=octets_etag(body))
     return Representation(head, body, fingerprint=fingerprint_of(request))
 
 
@@ -129,8 +134,14 @@ def represent_stream(result: StreamedBody, request: Request, unique: bytes) -> R
 def fingerprint_of(request: Request) -> bytes:
     """Return a hash of the payload of a FETCH, which is part of its cache key; nothing for other methods."""
     if request.code != Code.FETCH or not request.payload:
-        return b""
+        # Of a body that was streamed, the handler's request has it not any more.
+        return getattr(request, "fingerprint", b"")
     return hashlib.sha256(request.payload).digest()
+
+
+def octets_etag(body: bytes) -> bytes:
+    """Return an ETag for *body*."""
+    return hashlib.sha256(body).digest()[:_ETAG_LENGTH]
 
 
 def file_etag(source: object) -> bytes | None:

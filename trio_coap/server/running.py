@@ -23,12 +23,6 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.wire.message import Request
 
-MAX_RUNNING_HANDLERS = 1000
-"""Handler tasks at a time: each holds memory, and a remote can start them; more wait at their clients (5.03)."""
-
-MAX_RUNNING_HANDLERS_PER_REMOTE = 250
-"""Handler tasks at a time for one remote endpoint: a quarter of those for all, so that one cannot lock out the others."""
-
 
 @final
 @attrs.define(eq=False)

@@ -12,9 +12,15 @@ from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.server.blockwise import BlockwiseHandler
 from trio_coap.server.dispatcher import RETRY_AFTER, Dispatcher, Handler
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
-from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
-from trio_coap.server.observers import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
-from trio_coap.server.running import MAX_RUNNING_HANDLERS, MAX_RUNNING_HANDLERS_PER_REMOTE
+from trio_coap.server.limits import (
+    DEFAULT_BLOCK_LIMITS,
+    MAX_OBSERVERS,
+    MAX_OBSERVERS_PER_REMOTE,
+    MAX_RUNNING_HANDLERS,
+    MAX_RUNNING_HANDLERS_PER_REMOTE,
+    BlockLimits,
+    ServerLimits,
+)
 from trio_coap.server.statistics import ServerStatistics
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
@@ -114,9 +120,8 @@ async def serve(
       port: by default 5683; 0 lets the kernel choose.
       endpoint: a running endpoint to serve on, which is not closed at the end; by default the server opens one of
         its own.
-      max_running_handlers: how many ``async def`` handlers may run at a time; above it clients get 5.03 with Max-Age.
-      max_running_handlers_per_remote: how many of them for one remote endpoint; above it that one gets 5.03 with
-        Max-Age.
+      max_running_handlers, max_running_handlers_per_remote: how many ``async def`` handlers may run at a time; above
+        it clients get 5.03 with Max-Age.
       max_observers, max_observers_per_remote: how many observers there may be; above it a client that registers gets a
         response without Observe.
       block_limits: how large the bodies of requests may be, and how much of block-wise transfers is remembered.
@@ -131,30 +136,26 @@ async def serve(
       trio.ClosedResourceError: if *endpoint* has been closed, or is closed meanwhile.
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
-        if used.is_closed:
-            raise trio.ClosedResourceError(f"{used!r} is closed")
-        if used.request_listener is not None:
-            raise trio.BusyResourceError(f"somebody serves on {used.uri} already")
+        _require_free(used)
+        handler_limits = max_running_handlers, max_running_handlers_per_remote
+        limits = ServerLimits(*handler_limits, max_observers, max_observers_per_remote)
         try:
             async with trio.open_nursery() as nursery:
                 blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
-                dispatcher = Dispatcher(
-                    blockwise,
-                    used,
-                    nursery,
-                    max_running_handlers,
-                    max_running_handlers_per_remote,
-                    max_observers,
-                    max_observers_per_remote,
-                    echo_policy,
-                )
-                server = Server(used, dispatcher, blockwise)
+                server = Server(used, Dispatcher(blockwise, used, nursery, limits, echo_policy), blockwise)
                 await _dispatch(server, task_status)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
         if not server._serving.cancelled_caught:
             raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")
+
+
+def _require_free(endpoint: DrivenEndpoint) -> None:
+    if endpoint.is_closed:
+        raise trio.ClosedResourceError(f"{endpoint!r} is closed")
+    if endpoint.request_listener is not None:
+        raise trio.BusyResourceError(f"somebody serves on {endpoint.uri} already")
 
 
 async def _dispatch(server: Server, task_status: trio.TaskStatus[Server]) -> None:

@@ -37,6 +37,9 @@ MAX_KEPT = 256
 """Kept responses: 16 MiB if each fills a datagram, beside those of handlers that run already.  Above it nobody loses more
 than a round trip."""
 
+OBSERVE = 1 + 3
+"""Octets of an Observe option, which a response may get later."""
+
 HEADER = 4 + 1
 """Octets of a message's header, and of the marker before its payload."""
 
@@ -128,6 +131,7 @@ class Verification:
         if self._factor is None:
             return
         state = entry.remote
+        # The hot path: no look-up of the address as long as it has got little.
         has_budget = state.tx_octets + HEADER + len(request.token) <= self._factor * state.rx_octets
         if has_budget and (request.code in _SAFE or not len(self._kept)):
             return
@@ -155,7 +159,7 @@ class Verification:
         if size <= budget or self.is_verified(remote, now):
             return response
         payload = len(response.payload)
-        around = size - payload if request.options.observe is not None else len(response.options.encode())
+        around = len(response.options.encode()) + (0 if request.options.observe is None else OBSERVE)
         if around + payload <= budget:
             return response
         if not response.code.is_success and response.options.content_format is None:

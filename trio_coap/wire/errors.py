@@ -27,6 +27,23 @@ class PayloadFormatError(CoapError, ValueError):
     """A payload does not have the format that the caller reads it as."""
 
 
+class MissingExtra(CoapError, ImportError):
+    """Something needs a library that only an extra of this package brings.
+
+    Attributes:
+      extra: the name of the extra.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        # The args make copies and pickles complete.
+        super().__init__(what, extra)
+        self.what = what
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.what} need the extra {self.extra!r}: run pip install 'trio-coap[{self.extra}]'"
+
+
 class MessageFormatError(RemoteProtocolError):
     """A datagram is not a well-formed CoAP message (:rfc:`7252` sections 3 and 4.1).
 

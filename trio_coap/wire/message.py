@@ -228,7 +228,6 @@ class Message:
         return f"<{self.__class__.__name__} {' '.join(parts)}>"
 
 
-@final
 @attrs.define(init=False, repr=False, eq=False)
 class Request(Message):
     """A message with a method code, 0.01 to 0.31."""

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from trio_coap.wire.codes import CODES, Code
-from trio_coap.wire.errors import CoapError, LocalProtocolError
+from trio_coap.wire.contentformats import CONCISE_PROBLEM_DETAILS
+from trio_coap.wire.definitions import RESERVED_KEYWORDS
+from trio_coap.wire.errors import CoapError, LocalProtocolError, MissingExtra, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
+from trio_coap.wire.problems import ProblemDetails
 
 if TYPE_CHECKING:
     from trio_coap.wire.message import Response
 
 _MAX_SHOWN = 200
 """Characters of a diagnostic in ``str(error)``: whole sentences, but not what a peer may send block by block."""
+
+RESERVED_KEYWORDS.add("problem")
 
 
 class ResponseError(CoapError):
@@ -32,10 +39,13 @@ class ResponseError(CoapError):
 
     Args:
       diagnostic: what went wrong, for a human reader (section 5.5.2); it is sent.
+      problem: what went wrong, for programs, too (:rfc:`9290`); it is sent instead of the diagnostic, which is its
+        detail if it has none of its own.
       by_name: options for the response, as for :class:`Options`.
 
     Raises:
-      LocalProtocolError: for an option that does not fit.
+      LocalProtocolError: for an option that does not fit, or a problem that cannot be sent with this code.
+      MissingExtra: for a problem, if cbor2 is not installed.
     """
 
     code: Code = Code.INTERNAL_SERVER_ERROR
@@ -44,29 +54,60 @@ class ResponseError(CoapError):
     response: Response | None = None
     """The response that was received, or None where the error is still to become one."""
 
-    def __init__(self, diagnostic: str = "", /, **by_name: OptionInput) -> None:
+    problem: ProblemDetails | None = None
+    """The problem details that are to be sent, or were received."""
+
+    problem_fault: str | None = None
+    """Why the problem details of :attr:`response` cannot be read: they are malformed, or cbor2 is not installed."""
+
+    def __init__(
+        self, diagnostic: str = "", /, *, problem: ProblemDetails | None = None, **by_name: OptionInput
+    ) -> None:
         # The only arg; the rest is in __dict__.  Together they make copies and pickles complete.
         super().__init__(diagnostic)
         self.diagnostic = diagnostic
         self.options = Options(**by_name)
+        if problem is not None:
+            self.problem = _sendable(problem, diagnostic, self.code)
 
     def to_response(self) -> Response:
-        """Return a response with our code and options, and the diagnostic as its payload (section 5.5.2).
+        """Return a response with our code and options; its payload is the problem, or the diagnostic (section 5.5.2).
 
-        Nothing of :attr:`response` is passed on but code and diagnostic: its options were meant for us.
+        Nothing of :attr:`response` is passed on but code and diagnostic or problem: its options were meant for us.  An
+        Accept option of the request is about representations of the resource, and does not apply to this one.
+
+        Raises:
+          LocalProtocolError: if a problem, changed since, cannot be sent.
         """
         # Response knows the errors that it raises, so the errors get to know it only when one is sent.
         from trio_coap.wire.message import Response
 
+        if self.problem is not None and not self.problem.is_empty:
+            options = self.options.replace(content_format=CONCISE_PROBLEM_DETAILS)
+            return Response(self.code, self.problem.encode(), options=options)
         # A diagnostic is often the text of another error; what is no UTF-8 in it must not become yet another.
         payload = self.diagnostic.encode("utf-8", errors="backslashreplace")
         return Response(self.code, payload, options=self.options)
 
     def __str__(self) -> str:
-        if not self.diagnostic:
+        said = self.diagnostic if self.problem is None else str(self.problem)
+        if self.problem_fault is not None:
+            said = self.problem_fault
+        if not said:
             return str(self.code)
-        is_long = len(self.diagnostic) > _MAX_SHOWN
-        return f"{self.code}: {self.diagnostic[:_MAX_SHOWN]}{'...' if is_long else ''}"
+        is_long = len(said) > _MAX_SHOWN
+        return f"{self.code}: {said[:_MAX_SHOWN]}{'...' if is_long else ''}"
+
+
+def _sendable(problem: ProblemDetails, diagnostic: str, code: Code) -> ProblemDetails:
+    """Return *problem*, with *diagnostic* as its detail if it has none; who raises the error learns what is wrong."""
+    if problem.response_code not in (None, code):
+        # RFC 9290 section 2: generators must use the same code.
+        raise LocalProtocolError(f"the problem says {problem.response_code}, its error {code}")
+    if diagnostic and problem.detail is None:
+        problem = attrs.evolve(problem, detail=diagnostic)
+    problem.encode()
+    return problem
 
 
 class ClientError(ResponseError):
@@ -216,7 +257,8 @@ def error_for_response(response: Response) -> ResponseError:
     """Return the exception for a *response* of class 4 or 5: of the class for its code, with the response in it.
 
     The diagnostic is the payload as text if the response has no Content-Format (:rfc:`7252` section 5.5.2) or that of
-    a text; it is empty otherwise.
+    a text; it is empty otherwise.  A payload of problem details (:rfc:`9290`) becomes :attr:`ResponseError.problem`; if it
+    cannot be read, that is None, and :attr:`ResponseError.problem_fault` says why.
 
     Raises:
       LocalProtocolError: for a code that is no error.
@@ -228,4 +270,9 @@ def error_for_response(response: Response) -> ResponseError:
     error = cls(response.text if response.options.content_format in (None, 0) else "")
     error.code = code
     error.response = response
+    if response.options.content_format == CONCISE_PROBLEM_DETAILS:
+        try:
+            error.problem = ProblemDetails.decode(response.payload)
+        except (PayloadFormatError, MissingExtra) as exc:
+            error.problem_fault = str(exc)
     return error

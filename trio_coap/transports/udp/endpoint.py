@@ -28,8 +28,8 @@ from trio_coap.messaging.timer import Timer
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
-from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, set_hops
-from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, PacketInfo, enable_packet_info
+from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, set_hops
+from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
 from trio_coap.transports.udp.sockets import kernel_drops, open_socket
 from trio_coap.wire.errors import LocalProtocolError
@@ -203,6 +203,10 @@ class SocketEndpoint(DrivenEndpoint):
         """Receive no more what is sent to the group at *address*; leaving twice is fine."""
         if self._memberships is not None:
             self._memberships.leave(Endpoint(host=address, port=self.port))
+
+    def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> GroupAddress:
+        """See :meth:`DrivenEndpoint.group_address`."""
+        return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
 
     def _look_for_interfaces(self, now: float) -> None:
         if self._memberships is not None and self._look_timer is not None:
