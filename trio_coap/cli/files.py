@@ -124,6 +124,10 @@ class FileHandler:
         """See :class:`trio_coap.server.dispatcher.UnderstandingHandler`."""
         return _CONDITIONS if request.code in (Code.PUT, Code.DELETE) else frozenset()
 
+    def answers_group(self, request: Request) -> bool:
+        """See :class:`trio_coap.server.groups.GroupHandler`: a group is for being found, not for files."""
+        return request.code is Code.GET and request.options.uri_path == (".well-known", "core")
+
     def find_handler(self, request: Request) -> object:
         """Return what has the policy for the body of *request*."""
         return None if request.code in (Code.GET, Code.DELETE) else self._streaming

@@ -23,6 +23,7 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.server import BlockLimits, serve
 from trio_coap.transports.driver import raise_single, run_endpoint
 from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.groups import ALL_COAP_NODES
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request
 
@@ -53,12 +54,21 @@ async def _run(handler: FileHandler, host: str, port: int, arguments: Namespace)
     try:
         endpoint = await _bind(host, port)
         async with run_endpoint(endpoint), trio.open_nursery() as nursery:
+            if endpoint.is_unspecified:
+                join_groups(endpoint)
             await nursery.start(watch_signals, Ending(), nursery.cancel_scope, endpoint.close)
             nursery.start_soon(handler.watching.run)
             server = await nursery.start(partial(serve, handler, endpoint=endpoint, block_limits=limits))
             print(f"listening on {server.uri}", flush=True)
     except BaseExceptionGroup as group:
         raise_single(group)
+
+
+def join_groups(endpoint: SocketEndpoint) -> None:
+    """Have a server that listens on all addresses be found by ``coap discover``."""
+    for group in ALL_COAP_NODES:
+        if endpoint.capabilities.ipv6_groups or ":" not in group:
+            endpoint.join_group(group)
 
 
 async def _bind(host: str, port: int) -> SocketEndpoint:
