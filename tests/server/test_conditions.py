@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -432,7 +432,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("how", ["hash", "function"])
-@pytest.mark.parametrize("kind", ["function", "partial", "object"])
+@pytest.mark.parametrize("kind", ["function", "partial", "object", "partial of an object", "decorated"])
 async def test_of_two_requests_that_wait_for_their_handlers_one_wins(
     how: str, kind: str, autojump_clock: MockClock
 ) -> None:
@@ -444,7 +444,17 @@ async def test_of_two_requests_that_wait_for_their_handlers_one_wins(
     async def write(request: Request) -> None:
         await writer(request)
 
-    handlers: dict[str, Callable[..., Any]] = {"function": write, "partial": partial(write), "object": writer}
+    @wraps(write)
+    def decorated(request: Request) -> Any:
+        return write(request)
+
+    handlers: dict[str, Callable[..., Any]] = {
+        "function": write,
+        "partial": partial(write),
+        "object": writer,
+        "partial of an object": partial(writer),
+        "decorated": decorated,
+    }
     lamp.site.post("/r")(handlers[kind])
 
     async def run(waiting: Any) -> None:

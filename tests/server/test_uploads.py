@@ -28,7 +28,8 @@ from trio_coap import (
     StreamedRequest,
     block_policy,
 )
-from trio_coap.testing import VirtualNetwork
+from trio_coap.server.incoming import IncomingBody
+from trio_coap.testing import VirtualNetwork, open_pair
 
 PATIENCE = 93
 
@@ -463,6 +464,40 @@ async def test_two_tasks_cannot_read_one_body(opened: Open, autojump_clock: Mock
         ask = Asking(stage)
         await ask.put(0, True, A)
         assert (await ask.put(1, False, B)).text == "once"
+
+
+async def test_of_two_tasks_none_takes_a_block_that_the_other_has_for_the_end(autojump_clock: MockClock) -> None:
+    body = IncomingBody()
+    body.put(A, is_last=False)
+    pieces: list[bytes | None] = []
+
+    async def read() -> None:
+        try:
+            pieces.append(await body.receive_some())
+        except trio.BusyResourceError:
+            pieces.append(None)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        nursery.start_soon(read)
+    assert pieces == [None, A]
+
+
+@pytest.mark.parametrize("payload", [A, A * 200])
+async def test_a_body_without_format_goes_to_the_handler_that_takes_any(
+    payload: bytes, autojump_clock: MockClock
+) -> None:
+    site = Site()
+    site.put("/r", consumes="json")(lambda request: "json")
+
+    @site.put("/r")
+    @block_policy(streams=True)
+    async def read(request: StreamedRequest) -> str:
+        return f"{len(b''.join([chunk async for chunk in request.stream()]))} octets"
+
+    async with open_pair(site) as (client, _):
+        assert (await client.put("/r", payload)).text == f"{len(payload)} octets"
+        assert (await client.put("/r")).text == "json"
 
 
 async def test_cancelled_reading_loses_nothing(opened: Open, autojump_clock: MockClock) -> None:

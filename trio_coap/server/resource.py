@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar, Unpack, cast, final
 
 from trio_coap.server.conditions import CONDITIONS, add_etag, check_conditions, find_etags, is_conditional
@@ -289,7 +290,13 @@ def _ask(function: ETagFunction, request: Request, parameters: dict[str, Any]) -
 
 
 def _is_async(handler: ResourceHandler) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    """Whether *handler* is an ``async def``, or something around one that says so: a decorator's function, a partial."""
+    while not inspect.iscoroutinefunction(handler):
+        inner = handler.func if isinstance(handler, partial) else getattr(handler, "__wrapped__", None)
+        if inner is None:
+            return inspect.iscoroutinefunction(type(handler).__call__)
+        handler = inner
+    return True
 
 
 def _is_later_block(request: Request) -> bool:
