@@ -130,6 +130,23 @@ async def test_row_block1_repeated_block(opened: Open, autojump_clock: MockClock
     assert store.bodies == [A + B + C]
 
 
+async def test_a_repeated_last_block_is_answered_with_the_same_error(opened: Open, autojump_clock: MockClock) -> None:
+    calls = []
+
+    async def handler(request: Request) -> None:
+        calls.append(request)
+        async with trio.open_nursery():
+            raise Conflict("not now")
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        await ask.put(0, True, A)
+        answers = [await ask.put(1, False, B) for _ in range(2)]
+    for answer in answers:
+        assert (answer.code, answer.text, answer.options.block1) == (Code.CONFLICT, "not now", Block(1, False, 0))
+    assert len(calls) == 1
+
+
 async def test_a_repeated_block_with_other_content_is_out_of_order(opened: Open, autojump_clock: MockClock) -> None:
     async with opened(Store()) as stage:
         ask = Asking(stage)

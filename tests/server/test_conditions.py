@@ -340,6 +340,21 @@ async def test_a_not_found_that_a_handler_got_as_a_client_is_no_state(autojump_c
             assert (await client.put("/r", b"", if_none_match=True)).code == Code.INTERNAL_SERVER_ERROR
 
 
+@pytest.mark.parametrize("how", ["handler", "function"])
+async def test_a_not_found_from_a_nursery_says_that_there_is_nothing(how: str, autojump_clock: MockClock) -> None:
+    async def look(request: Request) -> bytes:
+        async with trio.open_nursery():
+            raise NotFound
+
+    site = Site()
+    site.get("/r", etag=True if how == "handler" else look)(look)
+    site.put("/r")(lambda request: Response(Code.CREATED))
+    async with open_pair(site) as (client, _):
+        assert (await client.put("/r", if_none_match=True)).code == Code.CREATED
+        assert (await client.put("/r", if_match=[b""])).code == Code.PRECONDITION_FAILED
+        assert (await client.get("/r")).code == Code.NOT_FOUND
+
+
 # Streams.
 
 

@@ -25,6 +25,7 @@ from trio_coap import (
     Request,
     Response,
     Site,
+    StreamedBody,
     StreamedRequest,
     block_policy,
 )
@@ -337,6 +338,19 @@ async def test_an_error_response_before_the_end_ends_the_transfer(opened: Open, 
         ask = Asking(stage)
         assert (await ask.put(0, True, A)).code is Code.UNSUPPORTED_CONTENT_FORMAT
         assert (await ask.put(1, True, B)).code is Code.REQUEST_ENTITY_INCOMPLETE
+        assert len(stage.server.blockwise.uploads) == 0
+
+
+async def test_an_error_with_a_stream_before_the_end_ends_the_transfer(opened: Open, autojump_clock: MockClock) -> None:
+    async def handler(request: StreamedRequest) -> StreamedBody:
+        await request.receive_some()
+        return StreamedBody(iter([b"not", b" now"]), Code.CONFLICT)
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        await ask.put(0, True, A)
+        answer = await ask.put(1, True, B)
+        assert (answer.code, answer.payload) == (Code.CONFLICT, b"not now")
         assert len(stage.server.blockwise.uploads) == 0
 
 

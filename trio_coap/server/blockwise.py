@@ -38,7 +38,7 @@ from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.policy import BlockPolicy, policy_of
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
-from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.server.results import HandlerResult, StreamedBody, find_cause, to_response, to_result
 from trio_coap.server.uploads import Uploads
 from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
@@ -183,7 +183,7 @@ class BlockwiseHandler:
                 if isinstance(result, Awaitable):
                     return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
                 complete = to_result(result, whole)
-            except ResponseError as exc:
+            except Exception as exc:
                 complete = _response_of(exc)
         except BaseException:
             self.assembler.answered(request, None, self._endpoint.clock())
@@ -212,7 +212,7 @@ class BlockwiseHandler:
                 if isinstance(complete, StreamedBody):
                     representation = represent_stream(complete, whole, self._endpoint.rng.randbytes(8))
                     return await self._read_block(representation, request, whole, is_remembered=False)
-            except ResponseError as exc:
+            except Exception as exc:
                 complete = _response_of(exc)
             return self._respond(complete, request, whole)
         except BaseException:
@@ -345,11 +345,12 @@ def _has_blocks(response: Response) -> bool:
     return response.code.is_success and response.code != Code.VALID
 
 
-def _response_of(error: ResponseError) -> Response:
+def _response_of(error: Exception) -> Response:
+    cause = find_cause(error)
     # An error that a handler got as a client, and let pass, is no answer of ours.
-    if error.response is not None:
+    if not isinstance(cause, ResponseError) or cause.response is not None:
         raise error
-    return error.to_response()
+    return cause.to_response()
 
 
 async def _close(representation: Representation) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from trio_coap.server.negotiation import MethodHandler, label, with_options
 from trio_coap.server.representations import file_etag, octets_etag
-from trio_coap.server.results import StreamedBody, success_code
+from trio_coap.server.results import StreamedBody, find_cause, success_code
 from trio_coap.server.steps import Steps, wait
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -107,11 +107,17 @@ def find_etags(
                 result = yield from wait(one.handler(asking, **parameters))
                 complete = add_etag(label(result, asking, picked, one.produces), asking, None)
                 found.append((yield from _etag_of(complete)))
-            except (NotFound, NotAcceptable) as exc:
-                if exc.response is not None:
-                    raise  # An error that the handler got as a client is not about this resource.
+            except Exception as exc:
+                if not says(exc, NotFound, NotAcceptable):
+                    raise
                 found.append(None)
     return found
+
+
+def says(error: Exception, *kinds: type[ResponseError]) -> bool:
+    """Whether who raised *error* says one of *kinds* about its resource; what it got as a client is about another."""
+    cause = find_cause(error)
+    return isinstance(cause, kinds) and cause.response is None
 
 
 def _get_for(request: Request) -> Request:

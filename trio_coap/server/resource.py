@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar, Unpack, cast, final
 
-from trio_coap.server.conditions import CONDITIONS, add_etag, check_conditions, find_etags, is_conditional
+from trio_coap.server.conditions import CONDITIONS, add_etag, check_conditions, find_etags, is_conditional, says
 from trio_coap.server.declarations import (
     OF_METHODS,
     OF_RESOURCES,
@@ -283,9 +283,9 @@ def _ask(function: ETagFunction, request: Request, parameters: dict[str, Any]) -
     """Return the ETag that the application's function gives; None if it says that the resource does not exist."""
     try:
         return (yield from wait(function(request, **parameters)))
-    except NotFound as exc:
-        if exc.response is not None:
-            raise  # An error that it got as a client is not about this resource.
+    except Exception as exc:
+        if not says(exc, NotFound):
+            raise
         return None
 
 
