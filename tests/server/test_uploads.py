@@ -29,8 +29,7 @@ from trio_coap import (
     StreamedRequest,
     block_policy,
 )
-from trio_coap.server.incoming import IncomingBody
-from trio_coap.testing import VirtualNetwork, open_pair
+from trio_coap.testing import VirtualNetwork
 
 PATIENCE = 93
 
@@ -348,8 +347,7 @@ async def test_an_error_with_a_stream_before_the_end_ends_the_transfer(opened: O
 
     async with opened(handler) as stage:
         ask = Asking(stage)
-        await ask.put(0, True, A)
-        answer = await ask.put(1, True, B)
+        answer = await ask.put(0, True, A)
         assert (answer.code, answer.payload) == (Code.CONFLICT, b"not now")
         assert len(stage.server.blockwise.uploads) == 0
 
@@ -462,76 +460,6 @@ async def test_path_parameters_come_as_ever(coap_network: VirtualNetwork, autoju
         ]
         answers = [await stage.ask(block) for block in blocks]
         assert answers[-1].text == "7: 2"
-
-
-async def test_two_tasks_cannot_read_one_body(opened: Open, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> str:
-        await request.receive_some()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(request.receive_some)
-            await wait_all_tasks_blocked()
-            with pytest.raises(trio.BusyResourceError):
-                await request.receive_some()
-        return "once"
-
-    async with opened(handler) as stage:
-        ask = Asking(stage)
-        await ask.put(0, True, A)
-        assert (await ask.put(1, False, B)).text == "once"
-
-
-async def test_of_two_tasks_none_takes_a_block_that_the_other_has_for_the_end(autojump_clock: MockClock) -> None:
-    body = IncomingBody()
-    body.put(A, is_last=False)
-    pieces: list[bytes | None] = []
-
-    async def read() -> None:
-        try:
-            pieces.append(await body.receive_some())
-        except trio.BusyResourceError:
-            pieces.append(None)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(read)
-        nursery.start_soon(read)
-    assert pieces == [None, A]
-
-
-@pytest.mark.parametrize("payload", [A, A * 200])
-async def test_a_body_without_format_goes_to_the_handler_that_takes_any(
-    payload: bytes, autojump_clock: MockClock
-) -> None:
-    site = Site()
-    site.put("/r", consumes="json")(lambda request: "json")
-
-    @site.put("/r")
-    @block_policy(streams=True)
-    async def read(request: StreamedRequest) -> str:
-        return f"{len(b''.join([chunk async for chunk in request.stream()]))} octets"
-
-    async with open_pair(site) as (client, _):
-        assert (await client.put("/r", payload)).text == f"{len(payload)} octets"
-        assert (await client.put("/r")).text == "json"
-
-
-async def test_cancelled_reading_loses_nothing(opened: Open, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> bytes:
-        body = b""
-        while True:
-            with trio.move_on_after(1) as scope:
-                chunk = await request.receive_some()
-                body += chunk
-                if not chunk:
-                    return body
-            assert scope.cancelled_caught in (True, False)
-
-    async with opened(handler) as stage:
-        ask = Asking(stage)
-        for number, payload in enumerate((A, B)):
-            await trio.sleep(10)
-            await ask.put(number, True, payload)
-        await trio.sleep(10)
-        assert (await ask.put(2, False, C)).payload == A + B + C
 
 
 @pytest.mark.parametrize("sees_blocks", [True, False])
