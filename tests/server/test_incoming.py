@@ -9,13 +9,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.server.stage import open_stage
 from tests.server.test_blockwise import A, B, C
 from tests.server.test_uploads import Asking
-from trio_coap import StreamedRequest, block_policy
+from trio_coap import Request, StreamedRequest, block_policy
 from trio_coap.server.incoming import IncomingBody
 from trio_coap.testing import VirtualNetwork
 
 
 async def test_two_tasks_cannot_read_one_body(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> str:
+    async def handler(request: Request) -> str:
+        assert isinstance(request, StreamedRequest)
         await request.receive_some()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(request.receive_some)
@@ -48,7 +49,8 @@ async def test_of_two_tasks_none_takes_a_block_that_the_other_has_for_the_end(au
 
 
 async def test_cancelled_reading_loses_nothing(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> bytes:
+    async def handler(request: Request) -> bytes:
+        assert isinstance(request, StreamedRequest)
         body = b""
         while True:
             with trio.move_on_after(1) as scope:

@@ -79,15 +79,19 @@ class Resource:
           declarations: see :class:`trio_coap.server.declarations.ResourceDeclarations`.
 
         Raises:
-          LocalProtocolError: if an attribute cannot be written in link format, or a content format is not known.
+          LocalProtocolError: if an attribute cannot be written in link format, a content format is not known, or *etag* is no
+            function.
           TypeError: for a declaration that does not exist.
         """
         check_names(declarations, OF_RESOURCES)
+        etag = declarations.get("etag", self._etag)
+        if not isinstance(etag, bool) and not callable(etag):
+            raise LocalProtocolError(f"etag is True, False or a function that returns the ETag, not {etag!r}")
         attributes = {**self._attributes, **_attributes_of(declarations)}
         format_links([Link("/", attributes)])
         self._attributes = attributes
         self.is_listed = declarations.get("is_listed", self.is_listed)
-        self._etag = declarations.get("etag", self._etag)
+        self._etag = etag
         observable = declarations.get("observable", False)
         if observable and self.observable is None:
             self.observable = Observable()
