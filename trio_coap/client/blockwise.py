@@ -12,6 +12,7 @@ anything else                                that is the response
 with a block of the response's body:
 Block2, more=True                            the next block, of the size that the server gave, or ours if smaller (2.4)
 another ETag than the first block's          GET and FETCH: from the start, MAX_RESTARTS times; then an error (2.4)
+2.03, instead of a block                     the same: it has become one that the request names
 a block that does not fit                    :exc:`BlockTransferError`
 an error, instead of a block                 that is the response
 ===========================================  ========================================================================
@@ -96,12 +97,18 @@ class Upload:
             self._tag = None
             self.options = _NO_OPTIONS
             try:
-                response = await self._send_all()
+                return await self._send_all()
             except _RestartNeeded:
                 continue
-            if self._tag is not None:
-                self._tags.release(self._tag)
-            return response
+
+    def end(self) -> None:
+        """Let others have the Request-Tag: the whole response is there, or is not wanted; not sooner.
+
+        The requests for further blocks of the response carry it, too (see :attr:`options`).
+        """
+        if self._tag is not None:
+            self._tags.release(self._tag)
+            self._tag = None
 
     async def _send_all(self) -> Response:
         start = 0
@@ -185,7 +192,6 @@ class Download:
         self._progress = progress
         self._limit = block_size or MAX_BLOCK_SIZE
         self._restarts = 0
-        self._asked: Block | None = None
         self._begin(first)
 
     def _begin(self, first: Response) -> None:
@@ -219,12 +225,15 @@ class Download:
         start = self.offset + len(self.payload)
         if start // size > MAX_BLOCK_NUMBER:
             raise BlockTransferError(f"blocks of {size} octets end at octet {start}; there is more", self.response)
-        self._asked = Block.of(start // size, False, size)
-        response = await self._ask(self._asked)
+        response = await self._ask(Block.of(start // size, False, size))
         if response.code != self.first.code:
             if not response.code.is_success:
                 self.response = response
+                self._upload.end()
                 return False
+            if response.code == Code.VALID:
+                # It has become one that the request names by its ETag.
+                raise RepresentationChanged("the representation changed while it was read", response)
             raise BlockTransferError(f"a block of a {self.first.code} is a {response.code}", response)
         if response.options.etag != self.first.options.etag:
             raise RepresentationChanged("the representation changed while it was read", response)
@@ -252,7 +261,7 @@ class Download:
                     raise
             self._restarts += 1
             self._progress.received = 0
-            self._asked = Block.of(0, False, self._limit)
+            self._upload.end()
             self._begin(await self._upload.run())
 
     async def read_once(self, max_body: int) -> Response:
@@ -301,3 +310,4 @@ class Download:
             progress.to_receive = response.options.size2
         if self.is_complete:
             progress.to_receive = progress.received
+            self._upload.end()

@@ -211,7 +211,8 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
+        ended = self.cache and self.cache.witness(self._finder.base_uri, code, uri, arguments)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure, ended)
 
     def observe(
         self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]

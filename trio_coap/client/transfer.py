@@ -84,8 +84,8 @@ class Progress:
 class RequestTags:
     """Gives a Request-Tag to each body that is on its way (:rfc:`9175` section 3).
 
-    A tag is used again once its body has been answered for.  That of an upload that ended otherwise is not: blocks of it
-    may still be on the way, and must not get into another body.
+    A tag is used again once its body has been answered for, and the answer is here whole.  That of a transfer that ended
+    otherwise is not: blocks of it may still be on the way, and must not get into another body.
     """
 
     def __init__(self) -> None:
