@@ -341,6 +341,27 @@ async def test_a_request_tag_is_not_used_again_before_the_whole_response_is_ther
     assert tags == [((b"",), (b"",)), ((b"",), (b"\1",))]
 
 
+async def test_only_short_requests_to_one_resource_at_a_time_have_request_tags(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Their responses may be long, and without a tag the server cannot tell whose blocks are asked for."""
+    seen: list[tuple[bytes, ...]] = []
+
+    async def ask(uri: str) -> None:
+        with trio.move_on_after(5):
+            await scene.client.post(uri, b"x")
+
+    for uris in ([scene.uri, f"{scene.uri}/other"], [scene.uri, scene.uri], [scene.uri]):
+        async with trio.open_nursery() as nursery:
+            for uri in uris:
+                nursery.start_soon(ask, uri)
+                with trio.fail_after(1):
+                    request = await scene.peer.receive_request()
+                scene.peer.acknowledge(request)
+                seen.append(request.options.request_tag)
+    assert seen == [(), (), (), (b"\1",), ()]
+
+
 async def test_smaller_blocks_after_4_13(scene: Scene, autojump_clock: MockClock) -> None:
     _, requests = await play(
         scene,

@@ -65,6 +65,7 @@ class Upload:
         tags: RequestTags,
         progress: Progress,
         block_size: int | None = None,
+        uri: str = "",
     ) -> None:
         """Prepare an upload.
 
@@ -74,7 +75,10 @@ class Upload:
           tags: gives the Request-Tag.
           progress: is kept up to date.
           block_size: 16 to 1024 octets; it is also what the response is asked to come in.
+          uri: of the request; bodies of one message are kept apart by it.
         """
+        self._uri = uri
+        self._number: int | None = None
         self._conversation = conversation
         self._body = body
         self._tags = tags
@@ -109,6 +113,12 @@ class Upload:
         if self._tag is not None:
             self._tags.release(self._tag)
             self._tag = None
+
+    def leave(self) -> None:
+        """End the transfer, by whatever way."""
+        if self._number is not None:
+            self._tags.leave(self._uri, self._number)
+            self._number = None
 
     async def _send_all(self) -> Response:
         start = 0
@@ -153,6 +163,12 @@ class Upload:
             options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
         elif self._conversation.template.code == Code.FETCH:
             self.repeated_payload = payload
+        elif self._conversation.template.code not in _SAFE and not self._has_own_tag:
+            if self._number is None:
+                self._number = self._tags.enter(self._uri)
+            if self._number:
+                self.options = Options(request_tag=[self._tags.encode(self._number)])
+            options += self.options
         without = _LATER_BLOCKS_LACK if start else frozenset()
         return await self._conversation.ask(payload, options=options, without=without)
 
