@@ -72,6 +72,7 @@ ROWS = {
     "notifications": "notifications: at least one CON in 24 hours and after every few NON; a newer state replaces one that "
     "waits; Observe number rises over re-registration too",
     "multicast": "request to a multicast group: no RST, NON response from a unicast address",
+    "no_response": "No-Response: obeyed",
 }
 """What arrives at a server, and what must happen."""
 
@@ -449,3 +450,13 @@ async def test_row_multicast(coap_network: VirtualNetwork, autojump_clock: MockC
         assert (response.type, stage.peer.source) == (NON, stage.endpoint.remote)
         assert isinstance(response, Response)
         assert response.code is Code.CONTENT
+
+
+async def test_row_no_response(stage: Stage, calls: Calls, autojump_clock: MockClock) -> None:
+    """Row: No-Response: obeyed (RFC 7967): of a NON nothing comes back, of a CON an empty ACK; what is wanted comes."""
+    assert await stage.is_silent_on(make_request(type=NON, message_id=1, no_response=26))
+    stage.send(make_request(message_id=2, no_response=2))
+    assert (await stage.peer.receive()).encode() == bytes.fromhex("60000002")
+    assert await stage.peer.hears_nothing(300)
+    assert len(calls.requests) == 2
+    assert (await stage.ask(make_request("none", message_id=3, no_response=2))).code is Code.NOT_FOUND

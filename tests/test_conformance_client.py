@@ -27,6 +27,7 @@ ITEMS = {
     "nstart": "NSTART (1) holds per remote",
     "probing_rate": "PROBING_RATE holds per remote",
     "matching": "a response is bound to remote and token",
+    "echo": "4.01 with Echo is answered by the same request with the Echo",
     "smaller_blocks": "4.13 with a block size leads to a retry with smaller blocks",
     "request_tag": "Request-Tag on concurrent Block1 bodies",
     "etag": "the ETag of a block-wise body must stay the same, or the transfer starts again",
@@ -137,6 +138,16 @@ async def test_client_matching(scene: Scene, autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         scene.peer.send(reply(request, Response(Code.CONTENT, b"real"), type=NON, message_id=3))
         assert (await handle.receive()).payload == b"real"
+
+
+async def test_client_echo(scene: Scene, autojump_clock: MockClock) -> None:
+    """Client: 4.01 with Echo is answered by the same request with the Echo (RFC 9175 section 2.3)."""
+    answers = [Response(Code.UNAUTHORIZED, echo=b"fresh?"), Response(Code.CHANGED)]
+    response, (first, again) = await play(scene, lambda: scene.client.post(f"{scene.uri}?q=1", "on"), answers)
+    assert isinstance(response, Response)
+    assert response.code is Code.CHANGED
+    assert again.payload == first.payload
+    assert again.options == first.options.replace(echo=b"fresh?")
 
 
 async def test_client_smaller_blocks(scene: Scene, autojump_clock: MockClock) -> None:

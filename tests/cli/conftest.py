@@ -6,14 +6,14 @@ import io
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
 import attrs
 import pytest
 import trio
 
-from trio_coap import Block, Code, ProblemDetails, Request, Response, Server, Site, serve
+from trio_coap import Block, Code, ProblemDetails, Request, Response, Server, Site, StreamedBody, serve
 from trio_coap.cli.main import main
 
 
@@ -32,6 +32,11 @@ class Outcome:
 
 Coap = Callable[..., Outcome]
 
+LONG_BODY = bytes(range(256)) * 12
+
+TICK = 0.03
+"""Seconds after which what can be observed changes, in real time: the command is a process, or runs a loop of its own."""
+
 
 @attrs.define
 class Peer:
@@ -39,6 +44,7 @@ class Peer:
 
     authority: str = ""
     requests: list[Request] = attrs.Factory(list)
+    ticks: int = 0
 
     def uri(self, path: str) -> str:
         return f"coap://{self.authority}{path}"
@@ -68,6 +74,7 @@ def make_site(peer: Peer) -> Site:
     def json(request: Request) -> Response:
         return Response(Code.CONTENT, b'{"a":[1,2],"b":"\\u00e9"}', content_format=50)
 
+    @site.get("/.well-known/core")
     @site.get("/links")
     def links(request: Request) -> Response:
         return Response(Code.CONTENT, b'</temp>;rt="temperature";ct="0 50",</lamp>;obs', content_format=40)
@@ -90,11 +97,51 @@ def make_site(peer: Peer) -> Site:
     def critical(request: Request) -> Response:
         return Response(Code.CONTENT, b"x", q_block1=Block(0, True, 2))
 
+    @site.get("/count", observable=True)
+    def count(request: Request) -> str:
+        peer.requests.append(request)
+        peer.ticks += 1
+        return f"state {peer.ticks}"
+
+    @site.get("/ending", observable=True)
+    def ending(request: Request) -> str:
+        return "the only state\n"
+
+    @site.get("/still", observable=True)
+    def still(request: Request) -> str:
+        peer.requests.append(request)
+        return "nothing happens"
+
+    @site.get("/long", observable=True)
+    def long(request: Request) -> Response:
+        return Response(Code.CONTENT, LONG_BODY, content_format=42)
+
+    @site.put("/long")
+    def keep(request: Request) -> Response:
+        peer.requests.append(request)
+        return Response(Code.CHANGED, request.payload[::-1])
+
+    @site.get("/failing")
+    async def failing(request: Request) -> StreamedBody:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield bytes(1500)
+            raise RuntimeError
+
+        return StreamedBody(pieces())
+
     @site.get("/never")
     async def never(request: Request) -> None:
         await trio.sleep_forever()
 
     return site
+
+
+async def tick(site: Site) -> None:
+    while True:
+        await trio.sleep(TICK)
+        site.resource("/count").notify()
+        site.resource("/long").notify()
+        site.resource("/ending").end()
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +153,9 @@ def served() -> Iterator[Peer]:
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(partial(serve, make_site(peer), "127.0.0.1", 0))
+            site = make_site(peer)
+            server: Server = await nursery.start(partial(serve, site, "127.0.0.1", 0))
+            nursery.start_soon(tick, site)
             peer.authority = server.endpoint.hostinfo
             token = trio.lowlevel.current_trio_token()
             stop.append(lambda: token.run_sync_soon(nursery.cancel_scope.cancel))

@@ -20,8 +20,11 @@ def test_the_demo_ends_by_itself_and_shows_what_it_promises() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for words in ("CON GET /hello", "CON PUT /lamp", "ACK, empty", "CON 2.05 Content", "(2nd time)", "  RST ", "4.04"):
         assert words in done.stdout
+    assert "Observe: 1" in done.stdout
+    assert "block 255 of 1024 octets, the last one" in done.stdout
+    assert "(sent [##############################] 100 % of 262144 octets)" in done.stdout
     assert "(3rd time)" not in done.stdout
-    assert "All went as it should: 5 scenes" in done.stdout
+    assert "All went as it should: 7 scenes" in done.stdout
 
 
 def test_the_demo_notices_what_goes_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6, AF_UNSPEC
+from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_pton
 
 import pytest
 
-from trio_coap.messaging.addresses import canonical_address, is_group, is_link_local
+from trio_coap.messaging.addresses import canonical_address, is_group, is_link_local, is_loopback
 from trio_coap.wire.errors import LocalProtocolError
 
 
@@ -108,3 +108,11 @@ def test_link_local_addresses_are_recognized(host: str, expected: bool) -> None:
     packed = canonical_address(host, 0).in_addr
     assert isinstance(packed, bytes)
     assert is_link_local(packed) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.255.0.9", True), ("::1", True), ("128.0.0.1", False), ("::2", False), ("::", False)],
+)
+def test_loopback_addresses_are_recognized(host: str, expected: bool) -> None:
+    assert is_loopback(inet_pton(AF_INET6 if ":" in host else AF_INET, host)) is expected

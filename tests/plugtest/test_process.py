@@ -8,14 +8,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from tests.client.support import open_peer
 from tests.interop.peers import is_pinged
 from tests.plugtest.rawclient import CONTENT_FORMAT, GET, open_raw_client
+from tests.server.stage import make_request
+from trio_coap import Code, Response
 from trio_coap.cli.main import main
 from trio_coap.cli.parser import read_words
+from trio_coap.cli.plugtest import serve_plugtest
 from trio_coap.cli.problems import UsageError
+from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 
 PATIENCE = 60
 """Seconds after which a process hangs."""
@@ -52,6 +60,28 @@ async def test_it_says_where_it_listens_and_answers_there() -> None:
             assert (await client.ask(GET, "/obs")).payload != first.payload
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
+
+
+async def test_a_client_from_elsewhere_is_not_challenged(
+    coap_network: VirtualNetwork, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """ETSI's clients do not know the Echo option (RFC 9175)."""
+    endpoint = await nursery.start(open_on, coap_network)
+    await nursery.start(partial(serve_plugtest, endpoint=endpoint))
+    with open_peer(coap_network) as peer:
+        peer.send(make_request("large"), endpoint.remote)
+        response = await peer.receive()
+    assert isinstance(response, Response)
+    assert (response.code, len(response.payload)) == (Code.CONTENT, 1024)
+    nursery.cancel_scope.cancel()
+
+
+async def open_on(
+    network: VirtualNetwork, task_status: trio.TaskStatus[VirtualEndpoint] = trio.TASK_STATUS_IGNORED
+) -> None:
+    async with network.open_endpoint("server", 5683) as endpoint:
+        task_status.started(endpoint)
+        await trio.sleep_forever()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,6 +13,7 @@ from tests.observing import Peer, open_peer
 from trio_coap import (
     CON,
     Code,
+    EchoPolicy,
     Limits,
     MessageType,
     NotificationPolicy,
@@ -24,6 +25,7 @@ from trio_coap import (
 )
 from trio_coap.messaging.parameters import DEFAULT_LIMITS
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
+from trio_coap.testing.pair import NO_CHALLENGES
 
 DAY = 24 * 3600
 
@@ -105,7 +107,13 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    handler: object, network: VirtualNetwork, *, limits: Limits = DEFAULT_LIMITS, **arguments: int
+    handler: object,
+    network: VirtualNetwork,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    # Most tests are about one exchange with a peer that does not answer a 4.01 with Echo.
+    echo_policy: EchoPolicy = NO_CHALLENGES,
+    **arguments: int,
 ) -> AsyncIterator[Stage]:
     async with (
         network.open_endpoint("server", 5683, limits=limits) as endpoint,
@@ -114,7 +122,7 @@ async def open_stage(
 
         async def start(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
             with suppress(trio.ClosedResourceError):  # Of an endpoint that a test closes.
-                await serve(handler, endpoint=endpoint, task_status=task_status, **arguments)  # type: ignore[arg-type]
+                await serve(handler, endpoint=endpoint, echo_policy=echo_policy, task_status=task_status, **arguments)  # type: ignore[arg-type]
 
         server: Server = await nursery.start(start)
         with open_peer(network) as peer:

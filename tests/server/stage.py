@@ -9,10 +9,23 @@ import attrs
 import trio
 
 from tests.client.support import Peer, open_peer
-from trio_coap import CON, BlockLimits, Code, Handler, Message, MessageType, Options, Request, Response, Server, serve
-from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS
-from trio_coap.server.serve import MAX_RUNNING_HANDLERS
+from trio_coap import (
+    CON,
+    BlockLimits,
+    Code,
+    EchoPolicy,
+    Handler,
+    Message,
+    MessageType,
+    Options,
+    Request,
+    Response,
+    Server,
+    serve,
+)
+from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, MAX_RUNNING_HANDLERS, MAX_RUNNING_HANDLERS_PER_REMOTE
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
+from trio_coap.testing.pair import NO_CHALLENGES
 
 
 @attrs.frozen
@@ -48,10 +61,13 @@ def make_request(
     code: Code | int = Code.GET,
     type: MessageType = CON,
     message_id: int = 0x1234,
-    token: bytes = b"tk",
+    token: bytes | None = None,
     payload: bytes = b"",
     **options: object,
 ) -> Request:
+    """Return a request; without a token it gets one that goes with its message ID."""
+    if token is None:
+        token = b"tk" if message_id == 0x1234 else message_id.to_bytes(2, "big")
     return Request(
         code,
         payload,
@@ -75,7 +91,10 @@ async def open_stage(
     network: VirtualNetwork,
     *,
     max_running_handlers: int = MAX_RUNNING_HANDLERS,
+    max_running_handlers_per_remote: int = MAX_RUNNING_HANDLERS_PER_REMOTE,
     block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
+    # Most tests are about one exchange with a peer that does not answer a 4.01 with Echo.
+    echo_policy: EchoPolicy = NO_CHALLENGES,
 ) -> AsyncIterator[Stage]:
     async with network.open_endpoint("server", 5683) as endpoint, trio.open_nursery() as nursery:
 
@@ -84,7 +103,9 @@ async def open_stage(
                 handler,
                 endpoint=endpoint,
                 max_running_handlers=max_running_handlers,
+                max_running_handlers_per_remote=max_running_handlers_per_remote,
                 block_limits=block_limits,
+                echo_policy=echo_policy,
                 task_status=task_status,
             )
 

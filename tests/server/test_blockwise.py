@@ -148,7 +148,7 @@ async def test_the_last_block_repeated_while_the_handler_runs(opened: Open, auto
     async with opened(handler) as stage:
         ask = Asking(stage)
         await ask.put(0, True, A)
-        stage.send(make_request(code=Code.PUT, message_id=100, payload=B, block1=Block(1, False, 0)))
+        stage.send(make_request(code=Code.PUT, message_id=100, token=b"first", payload=B, block1=Block(1, False, 0)))
         await trio.sleep(1)
         assert (await stage.peer.receive()).is_empty
         busy = await ask.put(1, False, B)

@@ -29,7 +29,6 @@ from trio_coap import (
     open_client,
     serve,
 )
-from trio_coap.server import dispatcher
 from trio_coap.server.dispatcher import MAX_CONTENT, MAX_OPTION_HEADER
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
@@ -61,7 +60,7 @@ async def test_an_async_function_runs_in_a_task_of_its_own(
 
     async with open_stage(handler, coap_network) as stage:
         for number in range(3):
-            stage.send(make_request(message_id=number))
+            stage.send(make_request(message_id=number, token=b"%d" % number))
         await trio.sleep(0.5)
         assert stage.server.dispatcher.running == 3
         await trio.sleep(1)
@@ -174,9 +173,9 @@ async def test_above_the_limit_of_running_handlers_clients_are_told_to_come_agai
         return "done"
 
     async with open_stage(handler, coap_network, max_running_handlers=2) as stage:
-        stage.send(make_request(message_id=1))
-        stage.send(make_request(message_id=2))
-        answer = await stage.ask(make_request(message_id=3))
+        stage.send(make_request(message_id=1, token=b"1"))
+        stage.send(make_request(message_id=2, token=b"2"))
+        answer = await stage.ask(make_request(message_id=3, token=b"3"))
         assert (answer.code, answer.options.max_age) == (Code.SERVICE_UNAVAILABLE, 5)
         assert len(started) == 2
         assert stage.server.statistics().turned_away == {"max_running_handlers": 1}
@@ -194,7 +193,7 @@ async def test_the_limit_holds_for_awaitables_that_are_no_coroutines(
         return Later()
 
     async with open_stage(handler, coap_network, max_running_handlers=1) as stage:
-        stage.send(make_request(message_id=1))
+        stage.send(make_request(message_id=1, token=b"1"))
         assert (await stage.ask(make_request(message_id=2))).code is Code.SERVICE_UNAVAILABLE
 
 
@@ -207,7 +206,7 @@ async def test_plain_functions_are_not_limited(coap_network: VirtualNetwork, aut
         return slow(request) if request.payload else "plain"
 
     async with open_stage(handler, coap_network, max_running_handlers=1) as stage:
-        stage.send(make_request(message_id=1, payload=b"slow"))
+        stage.send(make_request(message_id=1, token=b"1", payload=b"slow"))
         assert (await stage.ask(make_request(message_id=2))).text == "plain"
 
 
@@ -249,7 +248,7 @@ async def test_a_response_with_no_room_in_the_queue_is_dropped_and_the_server_go
         coap_network.script(dict.fromkeys(range(5, 100), DROP), source="client", destination="server")
         for number in range(4):  # What answers them is not acknowledged: one is outstanding, one waits.
             coap_network.inject(
-                make_request(message_id=number),
+                make_request(message_id=number, token=b"%d" % number),
                 Endpoint(client.endpoint.sockaddr),
                 Endpoint(server.endpoint.sockaddr),
             )
@@ -382,20 +381,18 @@ async def test_a_reset_from_the_client_before_the_answer_does_no_harm(
 
 
 async def test_one_remote_cannot_take_all_places_of_the_others(
-    coap_network: VirtualNetwork, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(dispatcher, "MAX_RUNNING_FOR_ONE", 2)
-
     async def handler(request: Request) -> str:
         await trio.sleep(5)
         return "done"
 
-    async with open_stage(handler, coap_network) as stage:
-        stage.send(make_request(message_id=1))
-        stage.send(make_request(message_id=2))
-        answer = await stage.ask(make_request(message_id=3))
+    async with open_stage(handler, coap_network, max_running_handlers_per_remote=2) as stage:
+        stage.send(make_request(message_id=1, token=b"1"))
+        stage.send(make_request(message_id=2, token=b"2"))
+        answer = await stage.ask(make_request(message_id=3, token=b"3"))
         assert (answer.code, answer.options.max_age) == (Code.SERVICE_UNAVAILABLE, 5)
-        assert stage.server.statistics().turned_away == {"MAX_RUNNING_FOR_ONE": 1}
+        assert stage.server.statistics().turned_away == {"max_running_handlers_per_remote": 1}
         async with (
             coap_network.open_endpoint("another") as endpoint,
             open_client(endpoint=endpoint, base_uri=stage.server.uri) as other,

@@ -214,20 +214,20 @@ async def test_changes_while_the_handler_runs_are_one_change(
 
 
 async def test_a_registration_takes_a_share_of_the_handlers_until_it_is_answered(
-    stage: Stage, sensor: Sensor, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    coap_network: VirtualNetwork, sensor: Sensor, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("trio_coap.server.dispatcher.MAX_RUNNING_FOR_ONE", 1)
-    sensor.delay = 1000.0
-    stage.send(0)
-    await wait_all_tasks_blocked()
-    refused = await stage.ask(0, 2, token=b"u")
-    assert (refused.code, refused.options.observe) == (Code.SERVICE_UNAVAILABLE, None)
-    assert stage.observers == 1
-    sensor.delay = 0.0
-    stage.send(1, 3)  # Cancels the handler, whose place is free then.
-    await trio.sleep(1)
-    assert sensor.cancelled == 1
-    assert stage.server.dispatcher.running == 0
+    async with open_stage(sensor.site, coap_network, max_running_handlers_per_remote=1) as stage:
+        sensor.delay = 1000.0
+        stage.send(0)
+        await wait_all_tasks_blocked()
+        refused = await stage.ask(0, 2, token=b"u")
+        assert (refused.code, refused.options.observe) == (Code.SERVICE_UNAVAILABLE, None)
+        assert stage.observers == 1
+        sensor.delay = 0.0
+        stage.send(1, 3)  # Cancels the handler, whose place is free then.
+        await trio.sleep(1)
+        assert sensor.cancelled == 1
+        assert stage.server.dispatcher.running == 0
 
 
 async def test_an_error_in_a_group_ends_it_as_itself(stage: Stage, sensor: Sensor, autojump_clock: MockClock) -> None:

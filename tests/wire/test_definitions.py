@@ -208,7 +208,8 @@ def values_of(definition: OptionDefinition) -> st.SearchStrategy[OptionValue]:
         return st.integers(0, 256**definition.max_length - 1)
     if definition.format is STRING:
         shortest, longest = definition.min_length, definition.max_length // 4
-        return st.text(st.characters(codec="utf-8"), min_size=shortest, max_size=longest)
+        text = st.text(st.characters(codec="utf-8"), min_size=shortest, max_size=longest)
+        return text.filter(lambda value: value.encode() not in definition.forbidden)
     return st.binary(min_size=definition.min_length, max_size=definition.max_length)
 
 

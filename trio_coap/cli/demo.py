@@ -6,6 +6,7 @@ it went as it should.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,12 @@ from typing import final
 
 import trio
 
+from trio_coap.cli.progress import progress_line, shown_progress
 from trio_coap.cli.trace import TracePrinter, WireEvent, open_watched_endpoint
-from trio_coap.client import Client
+from trio_coap.client import Client, Progress
 from trio_coap.messaging.parameters import TransmissionParameters
-from trio_coap.server import Site, serve
-from trio_coap.transports.udp.endpoint import open_endpoint
+from trio_coap.server import Site, StreamedRequest, block_policy, serve
+from trio_coap.transports.udp.opening import open_endpoint
 from trio_coap.wire.codes import ACK, CON, RST, Code, MessageType
 from trio_coap.wire.message import Message, Request
 
@@ -35,6 +37,18 @@ PATIENCE = 0.4
 AT_ONCE = 0.15
 """Seconds within which the request after a cancelled one must be on the wire; one millisecond is usual, and the next
 repetition of the cancelled one would come after 0.2 s."""
+
+STATES = 3
+"""States of the lamp that the observation waits for."""
+
+FIRMWARE = bytes(range(256)) * 1024
+"""What is uploaded: 256 KiB, in as many blocks as the demo does not want to show one by one."""
+
+FIRMWARE_BLOCK = 1024
+"""Octets of a block of it."""
+
+WRITING = 0.004
+"""Seconds that the server takes to write a block of it: long enough to watch the bar."""
 
 SERVER_PARAMETERS = TransmissionParameters(empty_ack_delay=0.7)
 """The server waits longer with its empty ACK than usual: it would stop the repetitions before the client does."""
@@ -54,13 +68,20 @@ class Recorder:
     def __init__(self) -> None:
         self._print = TracePrinter(sys.stdout, sent="client -> server", received="client <- server")
         self.events: list[WireEvent] = []
+        self.is_quiet = False
+        """True to keep datagrams, but print none."""
         self._heard = trio.Event()
 
     def __call__(self, event: WireEvent) -> None:
         """Take a datagram."""
-        self._print(event)
+        if not self.is_quiet:
+            self._print(event)
         self.events.append(event)
         self._heard.set()
+
+    def show(self, event: WireEvent) -> None:
+        """Print a datagram that was kept."""
+        self._print(event)
 
     async def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until *condition* holds, which a datagram brings about.
@@ -97,13 +118,23 @@ def make_site() -> Site:
     def hello(request: Request) -> str:
         return "hello, world"
 
-    @site.get("/lamp")
+    @site.get("/lamp", observable=True)
     def read_lamp(request: Request) -> str:
         return lamp[0]
 
     @site.put("/lamp")
     def set_lamp(request: Request) -> None:
         lamp[0] = request.text
+        site.resource("/lamp").notify()
+
+    @site.put("/firmware")
+    @block_policy(streams=True)
+    async def install(request: StreamedRequest) -> str:
+        digest = hashlib.sha256()
+        async for block in request.stream():
+            digest.update(block)
+            await trio.sleep(WRITING)
+        return digest.hexdigest()
 
     @site.get("/slow")
     async def slow(request: Request) -> str:
@@ -175,7 +206,50 @@ async def show_not_found(client: Client, wire: Recorder) -> None:
     check(response.code is Code.NOT_FOUND, f"/nothing is answered with {response.code}")
 
 
-SCENES = (show_get, show_put, show_separate_response, show_cancelled_request, show_not_found)
+async def show_observation(client: Client, wire: Recorder) -> None:
+    """GET with Observe: each new state of the lamp comes by itself, and leaving tells the server."""
+    start = len(wire.events)
+    states = []
+    async with client.observe("/lamp") as observation:
+        async for response in observation:
+            states.append(response.text)
+            if len(states) == STATES:
+                break
+            await client.put("/lamp", f"dimmed to {100 // len(states)} %")
+    check(states[1:] == ["dimmed to 100 %", "dimmed to 50 %"], f"the states of the lamp are {states}")
+    gets = [message for _, message in wire.messages(is_sent=True, start=start) if message.code == Code.GET]
+    check([message.options.observe for message in gets] == [0, 1], "one registration went out, and its end")
+    check(gets[0].token == gets[-1].token, "registration and end have the same token")
+
+
+async def show_upload(client: Client, wire: Recorder) -> None:
+    """PUT of 256 KiB in 256 blocks, which the server digests as they come; only the first and the last are shown."""
+    start = len(wire.events)
+    progress = Progress()
+    async with shown_progress(progress, sys.stdout, patience=0.1):
+        wire.is_quiet = True
+        try:
+            response = await client.put("/firmware", FIRMWARE, block_size=FIRMWARE_BLOCK, progress=progress)
+        finally:
+            wire.is_quiet = False
+    for event in (*wire.events[start : start + 2], *wire.events[-2:]):
+        wire.show(event)
+    say(progress_line("sent", progress.sent, progress.to_send))
+    check(response.text == hashlib.sha256(FIRMWARE).hexdigest(), "what has arrived is what was sent")
+    check(progress.sent == progress.to_send == len(FIRMWARE), f"{progress.sent} octets were answered for")
+    blocks = wire.count(start, is_sent=True, type=CON, code=Code.PUT)
+    check(blocks >= len(FIRMWARE) // FIRMWARE_BLOCK, f"it went in {blocks} blocks")
+
+
+SCENES = (
+    show_get,
+    show_put,
+    show_separate_response,
+    show_cancelled_request,
+    show_not_found,
+    show_observation,
+    show_upload,
+)
 
 
 async def run_demo() -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
+import stat
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import BinaryIO, final
 
 import attrs
 
-from trio_coap.cli.problems import UsageError, missing_extra
+from trio_coap.cli.problems import CommandFailure, UsageError, missing_extra
 from trio_coap.wire.contentformats import JSON, content_format_of, is_cbor, is_json
 from trio_coap.wire.definitions import DEFINITIONS, OptionDefinition, OptionFormat, OptionValue, find_definition
 from trio_coap.wire.errors import LocalProtocolError
@@ -23,11 +26,43 @@ from trio_coap.wire.options import Options
 _CONTENT_FORMATS = frozenset({12, 17})  # Content-Format and Accept
 
 
+LONG = 1024
+"""Octets of a file above which it is not held in memory: it goes in blocks anyway."""
+
+
+@final
+@attrs.frozen
+class LongFile:
+    """A file that is sent as it is read."""
+
+    path: str
+
+    def open(self) -> BinaryIO:
+        """Open it.
+
+        Raises:
+          CommandFailure: if it cannot be read any more.
+        """
+        try:
+            return open(self.path, "rb")
+        except OSError as exc:
+            raise CommandFailure(f"the file {self.path!r} of -d cannot be read: {exc.strerror}") from exc
+
+    def read(self) -> bytes:
+        """Return all of it.
+
+        Raises:
+          CommandFailure: if it cannot be read any more.
+        """
+        with self.open() as file:
+            return file.read()
+
+
 @attrs.frozen
 class Payload:
     """What is sent, and what it is."""
 
-    value: bytes | str = b""
+    value: bytes | str | LongFile = b""
     content_format: int | None = None
     """None leaves it to the message: text/plain for a text, nothing for octets."""
 
@@ -79,6 +114,8 @@ def read_payload(arguments: Namespace) -> Payload:
         return Payload(octets_from_hex(arguments.hex), content_format)
     if arguments.json is not None:
         return _json_payload(_text_or_file(arguments.json, "--json"), content_format)
+    if arguments.data is not None and _is_long_file(arguments.data):
+        return Payload(LongFile(arguments.data[1:]), content_format)
     if arguments.data is not None:
         return Payload(_text_or_file(arguments.data, "-d"), content_format)
     return Payload(content_format=content_format)
@@ -138,6 +175,23 @@ def _text_or_file(word: str, option: str) -> bytes | str:
         return Path(word[1:]).read_bytes()
     except OSError as exc:
         raise UsageError(f"the file {word[1:]!r} of {option} cannot be read: {exc.strerror}") from exc
+
+
+def _is_long_file(word: str) -> bool:
+    """Return whether *word* names a file that is better read while it is sent; one that can be read, as far as we know."""
+    if not word.startswith("@") or word == "@-":
+        return False
+    try:
+        with open(word[1:], "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            return stat.S_ISREG(status.st_mode) and status.st_size > LONG
+    except OSError:
+        return False  # Reading it says why.
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for who writes to a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _json_payload(text: bytes | str, content_format: int | None) -> Payload:

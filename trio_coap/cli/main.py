@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from trio_coap.cli.parser import read_words
@@ -55,27 +56,31 @@ def _run(argv: Sequence[str] | None) -> int:
         return explained[1]
 
 
+_RUNNERS = {
+    "decode": ("decode", "run_decode"),
+    "discover": ("discover", "run_discover"),
+    "observe": ("observe", "run_observe"),
+    "ping": ("ping", "run_ping"),
+    "plugtest": ("plugtest", "run_plugtest"),
+    "serve": ("serve", "run_serve"),
+}
+"""Module and function of each verb; those that are not here are methods."""
+
+
 def _dispatch(arguments: Namespace) -> int:
     if arguments.version:
         print(f"coap {_version()}")
         return SUCCESS
     # Warnings are about what -v shows anyway; an error is a defect, and has a traceback.
     logging.basicConfig(format="coap: %(message)s", level=logging.ERROR)
-    if arguments.verb == "decode":
-        from trio_coap.cli.decode import run_decode
+    return _runner(arguments.verb)(arguments)
 
-        return run_decode(arguments)
-    if arguments.verb == "ping":
-        from trio_coap.cli.ping import run_ping
 
-        return run_ping(arguments)
-    if arguments.verb == "plugtest":
-        from trio_coap.cli.plugtest import run_plugtest
-
-        return run_plugtest(arguments)
-    from trio_coap.cli.request import run_request
-
-    return run_request(arguments)
+def _runner(verb: str) -> Callable[[Namespace], int]:
+    """Import what does *verb*, and return it."""
+    module, function = _RUNNERS.get(verb, ("request", "run_request"))
+    runner: Callable[[Namespace], int] = getattr(import_module(f"trio_coap.cli.{module}"), function)
+    return runner
 
 
 def _version() -> str:

@@ -18,9 +18,9 @@ from trio_coap.cli.plugtest_resources import make_resources
 from trio_coap.cli.plugtest_storage import make_storage
 from trio_coap.cli.problems import SUCCESS
 from trio_coap.messaging.parameters import TransmissionParameters
-from trio_coap.server import Server, Site, serve
-from trio_coap.transports.driver import raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments
+from trio_coap.server import EchoPolicy, Server, Site, serve
+from trio_coap.transports.driver import DrivenEndpoint, raise_single
+from trio_coap.transports.udp.opening import EndpointArguments
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import Forbidden
 
@@ -33,6 +33,9 @@ DEFAULT_DELAY = 1.0
 PARAMETERS = TransmissionParameters(empty_ack_delay=0.0)
 """What takes time is acknowledged at once, which the tests of separate responses want to see; whatever does not is answered
 in the acknowledgement all the same."""
+
+ECHO_POLICY = EchoPolicy(amplification_factor=None)
+"""The plugtests are older than Echo (:rfc:`9175`): their clients would take a challenge for a failed test."""
 
 PASSWORD = "sesame"
 """What opens ``/obs-reset``."""
@@ -55,7 +58,7 @@ class Plugtest:
     @property
     def observers(self) -> int:
         """How many clients observe something, or how many things."""
-        return len(self.server.dispatcher.observers)
+        return self.server.statistics().observers
 
     def reset_observers(self, request: Request) -> None:
         """Answer POST to ``/obs-reset``: forget all observers without telling them, as if the server had been restarted.
@@ -72,6 +75,7 @@ async def serve_plugtest(
     host: str | None = None,
     port: int | None = None,
     *,
+    endpoint: DrivenEndpoint | None = None,
     period: float = DEFAULT_PERIOD,
     delay: float = DEFAULT_DELAY,
     task_status: trio.TaskStatus[Plugtest] = trio.TASK_STATUS_IGNORED,
@@ -80,7 +84,7 @@ async def serve_plugtest(
     """Serve the resources of the plugtests until cancelled.
 
     Args:
-      host, port: see :func:`trio_coap.serve`.
+      host, port, endpoint: see :func:`trio_coap.serve`.
       period: seconds from one state of the observable resources to the next.
       delay: seconds until a separate response.
       task_status: ``nursery.start(serve_plugtest, ...)`` returns the :class:`Plugtest` when it listens.
@@ -89,14 +93,16 @@ async def serve_plugtest(
     Raises:
       OSError: if the address is not to be had.
     """
-    arguments.setdefault("parameters", PARAMETERS)
+    if endpoint is None:
+        arguments.setdefault("parameters", PARAMETERS)
     site = Site()
     make_resources(site, delay)
     make_storage(site)
     changing = ChangingResources(site, period)
     try:
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(partial(serve, site, host, port, **arguments))
+            serving = partial(serve, site, host, port, endpoint=endpoint, echo_policy=ECHO_POLICY, **arguments)
+            server: Server = await nursery.start(serving)
             plugtest = Plugtest(server)
             site.post("/obs-reset", title="Forgets all observers")(plugtest.reset_observers)
             nursery.start_soon(changing.run)

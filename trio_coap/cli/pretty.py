@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from trio_coap.cli.describe import is_textual, printable
 from trio_coap.cli.diagnostic import diagnose_sequence_untrusted, diagnose_untrusted
 from trio_coap.wire.contentformats import LINK_FORMAT, is_cbor, is_json, media_type_of
-from trio_coap.wire.linkformat import LinkFormatError, parse_links
+from trio_coap.wire.linkformat import Link, LinkFormatError, parse_links
 
 _FIRST_COLUMNS = ("rt", "if", "ct", "sz", "obs", "title")
 
@@ -27,29 +28,48 @@ Table = list[list[str]]
 def show_payload(payload: bytes, content_format: int | None, stream: TextIO | None = None) -> None:
     """Print *payload* to a terminal, by default standard output, in the way that suits its format."""
     stream = sys.stdout if stream is None else stream
-    table = _link_table(payload) if content_format == LINK_FORMAT else None
-    text, is_structured = ("", False) if table is not None else payload_text(payload, content_format)
+    table = _read_link_table(payload) if content_format == LINK_FORMAT else None
+    if table is not None:
+        _show_table(table, stream)
+        return
+    text, is_structured = payload_text(payload, content_format)
     try:
         import rich.console
         import rich.highlighter
-        import rich.table
         import rich.text
     except ImportError:
-        print(_aligned(table) if table is not None else text, file=stream)
-        return
-    console = rich.console.Console(file=stream)
-    if table is not None:
-        grid = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-        for name in table[0]:
-            grid.add_column(name, overflow="fold")
-        for row in table[1:]:
-            grid.add_row(*map(rich.text.Text, row))
-        console.print(grid)
+        print(text, file=stream)
         return
     shown = rich.text.Text(text)
     if is_structured:
         rich.highlighter.JSONHighlighter().highlight(shown)
-    console.print(shown, soft_wrap=True)
+    rich.console.Console(file=stream).print(shown, soft_wrap=True)
+
+
+def show_links(links: Sequence[Link], stream: TextIO | None = None) -> None:
+    """Print *links* to a terminal, by default standard output, as a table, whose targets are URIs."""
+    stream = sys.stdout if stream is None else stream
+    table = _link_table(links)
+    if table is None:
+        table = [["path"], *([printable(link.target, one_line=True)] for link in links)]
+    table[0][0] = "URI"
+    _show_table(table, stream)
+
+
+def _show_table(table: Table, stream: TextIO) -> None:
+    try:
+        import rich.console
+        import rich.table
+        import rich.text
+    except ImportError:
+        print(_aligned(table), file=stream)
+        return
+    grid = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+    for name in table[0]:
+        grid.add_column(name, overflow="fold")
+    for row in table[1:]:
+        grid.add_row(*map(rich.text.Text, row))
+    rich.console.Console(file=stream).print(grid)
 
 
 def payload_text(payload: bytes, content_format: int | None) -> tuple[str, bool]:
@@ -103,12 +123,16 @@ def _cbor(payload: bytes, *, is_sequence: bool) -> str | None:
         return None
 
 
-def _link_table(payload: bytes) -> Table | None:
+def _read_link_table(payload: bytes) -> Table | None:
     """Return the links of *payload* as a table, or None if there are none, or it is malformed."""
     try:
-        links = parse_links(payload)
+        return _link_table(parse_links(payload))
     except LinkFormatError:
         return None
+
+
+def _link_table(links: Sequence[Link]) -> Table | None:
+    """Return *links* as a table, or None if there are none, or there would be too many columns."""
     found = dict.fromkeys(name for link in links for name in link.attributes)
     if not links or len(found) > MAX_COLUMNS:
         return None

@@ -9,10 +9,11 @@ import errno
 import socket
 
 from trio_coap.cli.describe import printable
-from trio_coap.client import UnprocessableResponse
+from trio_coap.client import BodyTooLarge, UnprocessableResponse
 from trio_coap.messaging.errors import DeliveryError, NetworkError, ResetReceived, TransmissionTimeout
 from trio_coap.wire.codes import Code
-from trio_coap.wire.errors import CoapError
+from trio_coap.wire.errors import CoapError, RemoteProtocolError
+from trio_coap.wire.response_errors import ResponseError
 
 SUCCESS = 0
 FAILURE = 1
@@ -62,6 +63,12 @@ def explain(exc: Exception, host: str = "") -> tuple[str, int] | None:
         sentence, status = _undelivered(exc), FAILURE
     elif isinstance(exc, UnprocessableResponse):
         sentence, status = f"{exc}, so that nothing of it can be used", exit_status(exc.response.code) or FAILURE
+    elif isinstance(exc, BodyTooLarge):
+        sentence, status = f"{exc}: write it to a file with -O", FAILURE
+    elif isinstance(exc, ResponseError):
+        sentence, status = str(exc), exit_status(exc.code)
+    elif isinstance(exc, RemoteProtocolError):
+        sentence, status = f"the peer did not keep to the protocol: {exc}", FAILURE
     elif isinstance(exc, CoapError):
         sentence, status = str(exc), USAGE
     elif isinstance(exc, OSError):

@@ -5,40 +5,27 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from contextlib import nullcontext
 
 import attrs
 import trio
 
-from trio_coap.cli.describe import message_record, option_line, printable
+from trio_coap.cli.describe import JsonValue, message_record, option_line, printable
 from trio_coap.cli.inputs import Payload, read_options, read_payload
 from trio_coap.cli.output import OutputFile, open_output_file
 from trio_coap.cli.pretty import show_payload
 from trio_coap.cli.problems import CommandFailure, UsageError, exit_status
+from trio_coap.cli.progress import shown_progress
 from trio_coap.cli.streams import say
 from trio_coap.cli.target import read_uri
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
-from trio_coap.client import Client
+from trio_coap.cli.transfer import Plan, transfer
+from trio_coap.client import Client, Progress
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.wire.codes import Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
-from trio_coap.wire.options import Options
 from trio_coap.wire.response_errors import error_for_response
-from trio_coap.wire.uri import CoapUri
-
-
-@attrs.frozen
-class Plan:
-    """What is to be done, checked before anything is sent."""
-
-    code: Code
-    uri: CoapUri
-    payload: Payload
-    options: Options
-    is_confirmable: bool
-    parameters: TransmissionParameters
-    deadline: float
-    """Seconds that everything together may take; infinity for as long as it takes."""
 
 
 def run_request(arguments: Namespace) -> int:
@@ -46,8 +33,12 @@ def run_request(arguments: Namespace) -> int:
     plan = make_plan(arguments)
     watcher = TracePrinter() if arguments.verbose else None
     with open_output_file(arguments.output) as output:
-        response, elapsed = trio.run(_exchange, plan, watcher)
-        _show(response, elapsed, plan, arguments, output)
+        response, elapsed = trio.run(_exchange, plan, watcher, output)
+        show(response, {"uri": plan.uri.unparse(), "elapsed": round(elapsed, 6)}, arguments)
+        if has_payload(response) and output is not None:
+            output.write(response.payload)  # Of an error; that of a success is there already.
+        elif has_payload(response) and not arguments.jsonl:
+            _print_payload(response)
     return exit_status(response.code)
 
 
@@ -68,7 +59,8 @@ def make_plan(arguments: Namespace) -> Plan:
     elif arguments.non:
         # Nothing is acknowledged, so nothing but time tells that there will be no answer.
         deadline = parameters.max_transmit_wait
-    return Plan(arguments.method, uri, payload, options, not arguments.non, parameters, deadline)
+    block_size: int | None = arguments.block_size
+    return Plan(arguments.method, uri, payload, options, not arguments.non, parameters, deadline, block_size)
 
 
 def transmission_parameters(arguments: Namespace) -> TransmissionParameters:
@@ -92,19 +84,14 @@ def transmission_parameters(arguments: Namespace) -> TransmissionParameters:
         raise UsageError(str(exc)) from exc
 
 
-async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response, float]:
+async def _exchange(plan: Plan, watcher: TracePrinter | None, output: OutputFile | None) -> tuple[Response, float]:
+    progress = Progress()
+    # Lines of a trace and a bar do not go together; the trace says all of it.
+    shown = shown_progress(progress) if watcher is None else nullcontext()
     with trio.move_on_after(plan.deadline):
-        async with open_watched_endpoint(watcher) as endpoint:
-            client = Client(endpoint)
+        async with open_watched_endpoint(watcher) as endpoint, shown:
             started_at = trio.current_time()
-            response = await client.exchange(
-                plan.code,
-                plan.uri.unparse(),
-                plan.payload.value,
-                confirmable=plan.is_confirmable,
-                parameters=plan.parameters,
-                options=plan.options,
-            )
+            response = await transfer(Client(endpoint), plan, output, progress)
             return response, trio.current_time() - started_at
     raise CommandFailure(
         f"no response from coap://{plan.uri.authority} within {plan.deadline:g} s: allow more with --timeout, "
@@ -112,32 +99,41 @@ async def _exchange(plan: Plan, watcher: TracePrinter | None) -> tuple[Response,
     )
 
 
-def _show(response: Response, elapsed: float, plan: Plan, arguments: Namespace, output: OutputFile | None) -> None:
-    content_format = response.options.content_format
-    is_diagnostic = not response.code.is_success and content_format is None
+def show(response: Response, about: dict[str, JsonValue], arguments: Namespace) -> None:
+    """Show everything but the payload: code and options on standard error, a record on standard output.
+
+    Args:
+      response: what has come.
+      about: the first members of the record.
+      arguments: say what is wanted.
+    """
     if not response.code.is_success:
         # Section 5.5.2: without a format, the payload of an error is a text for people.
-        said = response.text if is_diagnostic else str(error_for_response(response).problem or "")
+        said = response.text if _is_diagnostic(response) else str(error_for_response(response).problem or "")
         say(f"coap: {response.code}{': ' if said else ''}{printable(said, one_line=True)}")
-    elif arguments.include or (not response.payload and sys.stdout.isatty()):
+    elif arguments.include or (not response.payload and sys.stdout.isatty() and arguments.output is None):
         say(str(response.code))
     if arguments.include:
         for number, value in response.options:
             say(option_line(number, value))
     if arguments.jsonl:
-        record = {"uri": plan.uri.unparse(), "elapsed": round(elapsed, 6), **message_record(response)}
+        record = {**about, **message_record(response)}
+        if arguments.output is not None and response.code.is_success:
+            del record["payload" if "payload" in record else "payload_hex"]  # It is in the file.
         print(json.dumps(record), flush=True)
-    if response.code.is_success or (response.payload and not is_diagnostic):
-        _deliver(response, arguments, output)
 
 
-def _deliver(response: Response, arguments: Namespace, output: OutputFile | None) -> None:
-    """Put the payload where it is to go."""
-    if output is not None:
-        output.write(response.payload)
-    elif arguments.jsonl or not response.payload:
-        return
-    elif sys.stdout.isatty():
+def has_payload(response: Response) -> bool:
+    """Return whether *response* has a payload that is no diagnostic."""
+    return bool(response.payload) and not _is_diagnostic(response)
+
+
+def _is_diagnostic(response: Response) -> bool:
+    return not response.code.is_success and response.options.content_format is None
+
+
+def _print_payload(response: Response) -> None:
+    if sys.stdout.isatty():
         show_payload(response.payload, response.options.content_format)
     else:
         sys.stdout.buffer.write(response.payload)

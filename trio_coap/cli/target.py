@@ -25,7 +25,7 @@ def read_uri(text: str) -> CoapUri:
     uri = parse_uri(_with_scheme(text))
     if uri.scheme != "coap":
         raise UsageError(f"there is no transport for {uri.scheme}:// yet: write coap://{uri.authority}/ if UDP will do")
-    if uri.host_is_literal and "%" not in uri.host and Endpoint(host=uri.host, port=uri.port).is_multicast:
+    if uri.host_is_literal and Endpoint(host=uri.host.partition("%")[0], port=uri.port).is_multicast:
         raise UsageError(f"{uri.host} is the address of a group: write the address of one host")
     return uri
 

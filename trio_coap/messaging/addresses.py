@@ -16,6 +16,7 @@ from trio_coap.wire.errors import LocalProtocolError
 
 _KINDS: dict[int, str] = {AF_INET: "an IPv4", AF_INET6: "an IPv6", AF_UNSPEC: "a numeric"}
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+_LOOPBACK = bytes(15) + b"\x01"
 
 
 @final
@@ -98,6 +99,11 @@ def is_group(packed: bytes) -> bool:
 def is_link_local(packed: bytes) -> bool:
     """Return whether an address in network byte order is in fe80::/10."""
     return len(packed) == 16 and packed[0] == 0xFE and packed[1] >> 6 == 2
+
+
+def is_loopback(packed: bytes) -> bool:
+    """Return whether an address in network byte order is in 127.0.0.0/8, or is ::1."""
+    return packed[0] == 127 if len(packed) == 4 else packed == _LOOPBACK
 
 
 def _canonical_ipv6(packed: bytes, port: int, scope_id: int) -> SocketAddress:

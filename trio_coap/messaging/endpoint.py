@@ -11,7 +11,7 @@ from socket import AF_INET6, AF_UNSPEC
 from typing import Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from trio_coap.messaging.addresses import SocketAddress, canonical_address, is_group, is_link_local
+from trio_coap.messaging.addresses import SocketAddress, canonical_address, is_group, is_link_local, is_loopback
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Message, Request
@@ -171,6 +171,11 @@ class Endpoint:
     def is_link_local(self) -> bool:
         """Whether the address means something on one link only (fe80::/10)."""
         return isinstance(self.in_addr, bytes) and is_link_local(self.in_addr)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the address is this host's own, which nobody can send from elsewhere (127.0.0.0/8, ``::1``)."""
+        return isinstance(self.in_addr, bytes) and is_loopback(self.in_addr)
 
     @property
     def is_unspecified(self) -> bool:

@@ -9,7 +9,7 @@ limit.
 from __future__ import annotations
 
 import errno
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
 from trio_coap.messaging.cache import MessageCacheEntry
@@ -18,7 +18,7 @@ from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.messaging.reception import Reason, Reception
+from trio_coap.messaging.reception import Reception
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.messaging.statistics import Counters, EndpointStatistics
@@ -61,6 +61,16 @@ class RequestListener(Protocol):
         """Take *request*; sooner or later ``entry.respond(response, now)`` answers it."""
 
 
+class RemoteListener(Protocol):
+    """Who wants to know of remote endpoints that they are there, or gone; called synchronously, and must not raise."""
+
+    def address_proved(self, remote: Endpoint, now: float) -> None:
+        """Learn that *remote* receives at its address: it has repeated what only we and it can know."""
+
+    def interest_lost(self, remote: Endpoint, request: Request | None, now: float) -> None:
+        """Learn that *remote* does not want to know the response to *request*, or to none of its requests any more."""
+
+
 class ResponseListener(Protocol):
     """Who waits for responses with one token; called synchronously, and must not raise."""
 
@@ -83,7 +93,9 @@ class LocalEndpoint(Endpoint):
       queue: the entries of all its caches, and the timers of who is above, by the time they are due.
       counters: what it counts; :meth:`statistics` takes a snapshot.
       request_listener: who serves requests; None if nobody does.
+      remote_listener: who wants to know of remote endpoints; None if nobody does.
       tokens: who waits for responses, by remote endpoint and token; for a group request by None and token.
+      group_states: what is known of groups; there are few.
     """
 
     __slots__ = (
@@ -91,9 +103,11 @@ class LocalEndpoint(Endpoint):
         "_remotes",
         "_sweep_size",
         "counters",
+        "group_states",
         "limits",
         "parameters",
         "queue",
+        "remote_listener",
         "request_listener",
         "rng",
         "tokens",
@@ -103,6 +117,7 @@ class LocalEndpoint(Endpoint):
     parameters: TransmissionParameters
     limits: Limits
     request_listener: RequestListener | None
+    remote_listener: RemoteListener | None
 
     def __init__(
         self,
@@ -142,8 +157,9 @@ class LocalEndpoint(Endpoint):
             return  # The constructor is still at work, and calls again.
         self.queue: DueQueue[MessageCacheEntry | Timer] = DueQueue(self._wake_earlier)
         self.counters = Counters()
-        self.request_listener = None
+        self.request_listener = self.remote_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
+        self.group_states: list[RemoteEndpointState] = []
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
         self._sweep_size = _MIN_SWEEP
         self._reception = Reception(self)
@@ -291,6 +307,8 @@ class LocalEndpoint(Endpoint):
             if len(self._remotes) >= self._sweep_size:
                 self._sweep()
             state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
+            if endpoint.is_multicast:
+                self.group_states.append(state)
         return state
 
     def _sweep(self) -> None:
@@ -378,7 +396,7 @@ class LocalEndpoint(Endpoint):
         return self.queue.earliest()
 
     def error_received(self, remote: Endpoint, quoted: bytes, os_error: OSError, now: float) -> bool:
-        """Take an ICMP error into account: the message that it quotes fails.
+        """Take an ICMP error into account: the message that it quotes fails, and its destination is gone.
 
         Errors can be forged (:rfc:`7252` section 4.2), so it counts only if the quoted octets are the beginning of
         a message that was sent to that very endpoint, header and token at the least.
@@ -386,13 +404,7 @@ class LocalEndpoint(Endpoint):
         Returns:
           Whether it counted.
         """
-        state = self._remotes.get(remote)
-        entry = state.sent_cache.get(int.from_bytes(quoted[2:4], "big")) if state and len(quoted) >= 4 else None
-        if entry is None or entry.transmissions == 0 or not entry.is_quoted_by(quoted):
-            self.count_rejection(*Reason.FOREIGN_ERROR.value, remote, now=now)
-            return False
-        entry.fail(os_error, now)
-        return True
+        return self._reception.process_error(remote, quoted, os_error, now)
 
     def abandon(self) -> None:
         """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
@@ -404,8 +416,9 @@ class LocalEndpoint(Endpoint):
             state.rcvd_cache.clear()
         self.queue.clear()  # Of the timers of who is above.
         self._remotes.clear()
+        self.group_states.clear()
         self.tokens.clear()
-        self.request_listener = None
+        self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
         for listener in (*waiting, *listening):
             if listener is not None:
@@ -437,6 +450,10 @@ class LocalEndpoint(Endpoint):
         """Return what is known of *endpoint*, or None if that is nothing."""
         return self._remotes.get(endpoint)
 
+    def states(self) -> Iterable[RemoteEndpointState]:
+        """Return what is known of all remote endpoints."""
+        return self._remotes.values()
+
     @property
     def memory(self) -> Memory:
         """The memory of received messages."""
@@ -453,5 +470,5 @@ class LocalEndpoint(Endpoint):
 
     def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
         """Drop the state of a remote endpoint of which nothing is remembered."""
-        if state.is_idle:
-            self._remotes.pop(state.endpoint, None)
+        if state.is_idle and self._remotes.pop(state.endpoint, None) is not None and state in self.group_states:
+            self.group_states.remove(state)

@@ -10,7 +10,8 @@ empty NON               ignored (section 4.3)
 request                 to the request listener; without one, Reset or silence, and no memory
 response in CON or NON  to who waits for its token; otherwise Reset, to a NON too (section 4.3), and no memory
 ACK                     to the message it acknowledges, and a response in it to who waits for it
-RST                     to the message it rejects
+RST                     to the message it rejects; for an ACK of ours, to the remote listener
+an ICMP error           to the message that it quotes; the remote listener learns of it too
 ======================  ======================================================================================
 
 Rule 1: an ACK or RST counts only if it comes from where the message went to.  Rule 2: a group request is answered by
@@ -30,6 +31,9 @@ from trio_coap.messaging.rejections import Rejections
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import MessageFormatError
 from trio_coap.wire.message import EndpointAddress, Message, Request, Response, decode_message_untrusted
+
+UNGUESSABLE = 4
+"""Octets of a token that nobody guesses (:rfc:`7252` section 5.3.1)."""
 
 if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint, ResponseListener
@@ -54,6 +58,11 @@ class Reason(enum.Enum):
     SECOND_ACK = "an acknowledgement that does not fit, or a second one", "4.2"
     SECOND_RST = "a Reset that does not fit, or a second one", "4.2"
     FOREIGN_ERROR = "an ICMP error that quotes nothing we sent", "4.2"
+
+
+MAX_STRAY_REPLIES = 8
+"""A remote endpoint with more ACKs and RSTs for nothing than these may be somebody who guesses message IDs in its name:
+what it acknowledges then says nothing of its address.  Guessing comes true once in 8,000 times at best."""
 
 
 @final
@@ -193,6 +202,9 @@ class Reception:
         listener = self._response_listener(response, entry.remote.endpoint)
         assert listener is not None
         is_accepted = listener.response_received(response, now)
+        remote_listener = self._local.remote_listener
+        if is_accepted and remote_listener is not None and len(response.token) >= UNGUESSABLE:
+            remote_listener.address_proved(entry.remote.endpoint, now)
         # Rejecting a NON may be done in silence (section 4.3).  The listener may have closed the endpoint.
         if response.type is CON and entry.cache is not None:
             entry.reply(reset=not is_accepted)
@@ -217,15 +229,55 @@ class Reception:
             reason = Reason.ANOTHER_TOKEN
         elif not entry.process_reply(message, now):
             reason = Reason.SECOND_ACK if message.type is ACK else Reason.SECOND_RST
+        if entry is None and message.type is RST and message.code == 0 and self._reject_reply(state, message_id, now):
+            return message
         if reason is not None:
+            if state is not None and entry is None:
+                state.stray_replies += 1
             # Section 4.2: rejecting an ACK or RST means ignoring it.
             self._reject(reason, source, now)
             return None
+        assert state is not None
+        remote_listener = self._local.remote_listener
+        if remote_listener is not None and message.type is ACK and state.stray_replies <= MAX_STRAY_REPLIES:
+            remote_listener.address_proved(source, now)
         if isinstance(message, Response):
             listener = self._local.tokens.get((source, message.token))
             if listener is not None:
                 listener.response_received(message, now)
         return message
+
+    def _reject_reply(self, state: RemoteEndpointState | None, message_id: int, now: float) -> bool:
+        """Take an RST for an ACK of ours into account; False if it is for nothing."""
+        received = None if state is None else state.rcvd_cache.get(message_id)
+        if received is None or received.reply_message is None or received.reply_message.type is not ACK:
+            return False
+        self._lose_interest(received, now)
+        return True
+
+    def _lose_interest(self, received: RcvdMessageCacheEntry, now: float) -> None:
+        listener, request = self._local.remote_listener, received.message
+        if listener is not None and isinstance(request, Request):
+            listener.interest_lost(received.remote.endpoint, request, now)
+
+    def process_error(self, remote: Endpoint, quoted: bytes, os_error: OSError, now: float) -> bool:
+        """Process an ICMP error; see :meth:`LocalEndpoint.error_received`."""
+        state = self._local.known_remote(remote)
+        if state is not None and len(quoted) >= 4:
+            message_id = int.from_bytes(quoted[2:4], "big")
+            entry = state.sent_cache.get(message_id)
+            if entry is not None and entry.transmissions and entry.is_quoted_by(quoted):
+                listener = self._local.remote_listener
+                entry.fail(os_error, now)
+                if listener is not None:
+                    listener.interest_lost(remote, None, now)
+                return True
+            received = state.rcvd_cache.get(message_id)
+            if received is not None and received.is_reply_quoted_by(quoted):
+                self._lose_interest(received, now)
+                return True
+        self._reject(Reason.FOREIGN_ERROR, remote, now)
+        return False
 
     def _reject(self, reason: Reason, source: Endpoint, now: float) -> None:
         text, section = reason.value
@@ -237,7 +289,9 @@ class Reception:
         if cache is None:
             return
         parameters = cache.parameters
-        if entry.message.type is NON:
+        if entry.respond_at is not None:
+            time_due = entry.respond_at
+        elif entry.message.type is NON:
             time_due = now + parameters.non_lifetime
         elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
             time_due = now + parameters.exchange_lifetime

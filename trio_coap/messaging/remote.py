@@ -51,6 +51,7 @@ class RemoteEndpointState:
       forgettable: the entries of messages from it that may be forgotten early, the oldest first.
       held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
+      stray_replies: ACKs and RSTs from it for nothing that was sent.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class RemoteEndpointState:
         "rx_messages",
         "rx_octets",
         "sent_cache",
+        "stray_replies",
         "tx_messages",
         "tx_octets",
         "tx_octets_since_heard",
@@ -97,6 +99,7 @@ class RemoteEndpointState:
         self.received_octets = 0
         self.forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
         self.outstanding = 0
+        self.stray_replies = 0
         self._unheard_since = 0.0
         self._next_message_id: int | None = None
         self._is_releasing = False
@@ -120,7 +123,9 @@ class RemoteEndpointState:
     def next_message_id(self) -> int:
         """Return a message ID for a message to the endpoint.
 
-        IDs are sequential from a random start; one that is still in the sent cache is passed over (section 4.4).
+        IDs are sequential from a random start; one that is still in the sent cache is passed over (section 4.4).  To the
+        members of a group, a group request and a message of their own come from the same endpoint: these have no ID in
+        common either.
 
         Raises:
           LocalProtocolError: if all are in use.
@@ -130,10 +135,16 @@ class RemoteEndpointState:
         message_id = self._next_message_id
         if message_id is None:
             message_id = self.local.rng.randrange(MESSAGE_IDS)
-        while message_id in self.sent_cache:
+        while message_id in self.sent_cache or self._is_used_elsewhere(message_id):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id
+
+    def _is_used_elsewhere(self, message_id: int) -> bool:
+        """Say whether an ID is taken by messages to groups; for a group, by messages to anybody."""
+        local = self.local
+        others = local.states() if self.endpoint.is_multicast else local.group_states
+        return any(message_id in state.sent_cache for state in others)
 
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
         """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""

@@ -10,6 +10,7 @@ from trio_coap.server.declarations import (
     ResourceDeclarations,
 )
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.echo import EchoPolicy, fresh, require_fresh
 from trio_coap.server.incoming import BodyIncomplete, StreamedRequest
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
@@ -17,6 +18,7 @@ from trio_coap.server.resource import Resource
 from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve
 from trio_coap.server.site import Site
+from trio_coap.server.statistics import ServerStatistics
 
 __all__ = [
     "BlockLimits",
@@ -25,6 +27,7 @@ __all__ = [
     "ContentFormats",
     "Declarations",
     "ETagFunction",
+    "EchoPolicy",
     "Handler",
     "HandlerResult",
     "MethodDeclarations",
@@ -34,10 +37,13 @@ __all__ = [
     "Resource",
     "ResourceDeclarations",
     "Server",
+    "ServerStatistics",
     "Site",
     "StreamedBody",
     "StreamedRequest",
     "block_policy",
     "check_conditions",
+    "fresh",
+    "require_fresh",
     "serve",
 ]

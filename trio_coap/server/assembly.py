@@ -6,6 +6,7 @@ what arrives                                           what happens
 block 0, more to come                                  a new body, in place of an unfinished one
 the block that is next                                 2.31, or the whole body if it is the last
 the block before once more, with the same octets       answered as before (2.5)
+the last block once more, after a 4.01 with Echo       the whole body again (:rfc:`9175` section 2)
 the last block once more, while the handler runs       5.03 with Max-Age
 any other block                                        4.08 (2.9.2)
 a block that is not the last, and not of its size      4.00 (2.2)
@@ -70,6 +71,8 @@ class _Answered:
     last: bytes
     response: Response | None = None
     """None while the handler runs."""
+    body: _Body | None = None
+    """What came before the last block, while the handler runs."""
 
 
 def transfer_key(request: Request, *without: int) -> Key:
@@ -150,7 +153,8 @@ class Assembler:
             raise _processing()
         if not block.more:
             body.is_complete = True
-            options = body.options.replace(block1=None, block2=request.options.block2)
+            fresh = request.options.echo or body.options.echo  # RFC 9175 section 2: either may have it.
+            options = body.options.replace(block1=None, block2=request.options.block2, echo=fresh)
             return request.replace(payload=bytes(body.octets) + payload, options=options)
         self._require_room(key, len(payload), now, new=False)
         body.octets += payload
@@ -161,17 +165,19 @@ class Assembler:
     def handling(self, request: Request, now: float) -> None:
         """Take into account that the body that *request* has completed is being answered."""
         key = transfer_key(request)
-        if request.options.block1 is None or not self._is_completed(key, now):
+        body = self._bodies.get(key, now)
+        if request.options.block1 is None or body is None or not body.is_complete:
             return
         self._bodies.discard(key)
-        self.remember(request, now)
+        self.remember(request, now, body)
 
-    def remember(self, request: Request, now: float) -> None:
+    def remember(self, request: Request, now: float, body: _Body | None = None) -> None:
         """Take into account that *request* has completed a body, which is being answered."""
         block = request.options.block1
         assert block is not None
-        answered = _Answered(request, block.start, request.payload)
-        self._answered.put_evicting(transfer_key(request), answered, len(request.payload), now)
+        answered = _Answered(request, block.start, request.payload, body=body)
+        octets = len(request.payload) + (0 if body is None else len(body.octets))
+        self._answered.put_evicting(transfer_key(request), answered, octets, now)
 
     def refused(self, request: Request, now: float) -> None:
         """Take into account that there is no handler for the body that *request* has completed: it may come again."""
@@ -194,8 +200,19 @@ class Assembler:
             if is_ours:
                 self._answered.discard(key)
         elif answered is not None and is_ours:
+            self._take_answer(key, answered, response, now)
+
+    def _take_answer(self, key: Key, answered: _Answered, response: Response, now: float) -> None:
+        body, answered.body = answered.body, None
+        if body is None or response.options.echo is None:
             answered.response = response
-            self._answered.grow(key, len(response.payload))
+            self._answered.grow(key, len(response.payload) - (0 if body is None else len(body.octets)))
+            return
+        # The last block, or all of them, will come once more with the Echo option.
+        self._answered.discard(key)
+        if self._bodies.get(key, now) is None and not self._bodies.find_excess(key[0], len(body.octets), new=True):
+            body.is_complete = False
+            self._bodies.put(key, body, len(body.octets), now)
 
     def repeat(self, request: Request, block: Block, now: float) -> Response:
         """Return the answer to a block of a body that is not there any more.

@@ -8,10 +8,17 @@ Proxy-Uri or Proxy-Scheme                              5.05 (5.10.2)
 a method that does not exist                           4.05 (5.8)
 a Hop-Limit that is not 1 to 255                       4.00 (:rfc:`8768` section 3); any other is for proxies
 a handler is a plain function                          it runs at once
-a handler is an ``async def``                          it runs in a task of its own; above the limit, 5.03
+a handler is an ``async def``                          it runs in a task of its own; above a limit, 5.03; it
+                                                       is cancelled when nobody wants the response any more
+                                                       (:mod:`trio_coap.server.running`)
 a handler raises a ResponseError                       the response that it stands for
 a handler raises something else                        5.00, and the traceback in the log
 an Accept that the response does not meet              4.06 (5.10.4)
+a response that the client does not want               an empty ACK, or nothing
+                                                       (:mod:`trio_coap.server.noresponse`)
+a response too large for an unverified address         4.01 with Echo (:mod:`trio_coap.server.verification`)
+a request to a server that is about to end             5.03
+a request to a group                                   see :mod:`trio_coap.server.groups`
 =====================================================  ===============================================
 
 Rule: whatever a handler does, the server goes on.
@@ -20,7 +27,6 @@ Rule: whatever a handler does, the server goes on.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol, final, runtime_checkable
 
@@ -29,9 +35,23 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.server.deliveries import Deliveries
+from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
+from trio_coap.server.groups import AnswersGroup, is_suppressed
+from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
+from trio_coap.server.noresponse import is_unwanted
 from trio_coap.server.observer import Observer
-from trio_coap.server.observers import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE, Observers
+from trio_coap.server.observers import (
+    DEREGISTER,
+    OBSERVABLE_METHODS,
+    Observers,
+)
 from trio_coap.server.results import HandlerResult, to_response
+from trio_coap.server.running import (
+    RunningHandler,
+    RunningHandlers,
+)
+from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import CON, Code
 from trio_coap.wire.message import Request, Response
@@ -45,6 +65,7 @@ from trio_coap.wire.response_errors import (
     ProxyingNotSupported,
     ResponseError,
     ServiceUnavailable,
+    Unauthorized,
 )
 
 _logger = logging.getLogger(__name__)
@@ -67,6 +88,8 @@ Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer 
 must say that it processes them; see :class:`UnderstandingHandler`."""
 
 _HOP_LIMIT = 16
+_ECHO = 252
+_NO_RESPONSE = 258
 
 MAX_CONTENT = 65_507 - 4 - 8 - 1
 """Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
@@ -77,12 +100,9 @@ MAX_OPTION_HEADER = 5
 MAX_OBSERVE = MAX_OPTION_HEADER + 3
 """Octets of an Observe option, at most (:rfc:`7641` section 2)."""
 
-MAX_RUNNING_FOR_ONE = 250
-"""Handler tasks at a time for one remote endpoint: a quarter of the default for all, so that one cannot lock out the
-others."""
-
 RETRY_AFTER = 5
-"""Max-Age of a 5.03 from a server at its limit: seconds after which to try again (:rfc:`7252` section 5.9.3.4)."""
+"""Max-Age of a 5.03 from a server that is at a limit of its running handlers, or ends: seconds after which to try again
+(:rfc:`7252` section 5.9.3.4)."""
 
 
 class UnderstandingHandler(Protocol):
@@ -100,8 +120,9 @@ class Dispatcher:
     """Passes an endpoint's requests to a handler, and its responses back.
 
     Attributes:
-      running: handler tasks that run now, those of notifications not counted: of these each observer has one at most.
       observers: who observes what.
+      handlers: the handlers' tasks.
+      verification: which addresses are verified.
     """
 
     def __init__(
@@ -109,9 +130,8 @@ class Dispatcher:
         handler: Handler,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
-        max_running_handlers: int,
-        max_observers: int = MAX_OBSERVERS,
-        max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
+        limits: ServerLimits = DEFAULT_SERVER_LIMITS,
+        echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
     ) -> None:
         """Dispatch to *handler*.
 
@@ -119,20 +139,41 @@ class Dispatcher:
           handler: answers the requests.
           endpoint: counts what is turned away.
           nursery: for the tasks of ``async def`` handlers.
-          max_running_handlers: how many of them may run at a time.
-          max_observers, max_observers_per_remote: how many observers there may be.
+          limits: how many handlers and observers there may be.
+          echo_policy: what unverified addresses may get.
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
+        self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
         self._nursery = nursery
-        self._max_running_handlers = max_running_handlers
-        self.running = 0
-        self.observers = Observers(handler, self, endpoint, nursery, max_observers, max_observers_per_remote)
-        self._running_for: Counter[Endpoint] = Counter()
+        self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
+        self.verification = Verification(echo_policy, endpoint)
+        self.observers = Observers(
+            handler,
+            self,
+            endpoint,
+            nursery,
+            self.verification.is_verified,
+            self._check_drained,
+            limits.max_observers,
+            limits.max_observers_per_remote,
+        )
+        self._deliveries = Deliveries(self._check_drained)
+        self._retry_after: int | None = None
+        self._when_drained: Callable[[], None] | None = None
+
+    @property
+    def running(self) -> int:
+        """Handler tasks that run now, those of notifications not counted."""
+        return len(self.handlers)
+
+    # What the engine says.
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
+        if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
+            return
         problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
         if problem is not None and self._understands is not None:
             problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
@@ -142,11 +183,22 @@ class Dispatcher:
             if not entry.is_multicast:
                 entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
             return
+        if self.handlers:
+            self._end_former(request, entry.remote.endpoint)
         observer = None
         try:
             if problem is not None:
                 raise BadOption(str(problem))
             _check(request)
+            if request.options.raw(_ECHO):
+                kept = self.verification.take_kept(request, entry.remote.endpoint, now)
+                if kept is not None:
+                    self._respond(kept, request, entry, None)
+                    return
+            if self._retry_after is not None:
+                raise _ending(self._retry_after)
+            if not entry.is_multicast:
+                self.verification.require_budget(request, entry, now)
             observer = self.observers.request_received(request, entry, now)
             result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -156,21 +208,77 @@ class Dispatcher:
         except Exception as exc:
             self._respond(_error_response(exc, request), request, entry, observer)
 
+    def address_proved(self, remote: Endpoint, now: float) -> None:
+        """See :class:`trio_coap.messaging.local.RemoteListener`."""
+        self.verification.add(remote, now)
+
+    def interest_lost(self, remote: Endpoint, request: Request | None, now: float) -> None:
+        """See :class:`trio_coap.messaging.local.RemoteListener`."""
+        if request is None:
+            self.handlers.cancel(remote)
+            return
+        self.handlers.cancel(remote, message_id=request.message_id)
+        self.observers.reject(remote, request, now)
+
+    # What handlers ask; see :class:`trio_coap.server.echo.Challenging`.
+
+    def age_of(self, request: Request) -> float | None:
+        """Return how long ago the Echo value in *request* was made, in seconds; None if there is none of ours."""
+        remote, value = request.source_endpoint, request.options.echo
+        if value is None or not isinstance(remote, Endpoint):
+            return None
+        return self.verification.values.age(value, remote, self._endpoint.clock())
+
+    def challenge(self, request: Request) -> Unauthorized:
+        """Return the 4.01 with an Echo value for the client that sent *request*."""
+        assert isinstance(request.source_endpoint, Endpoint)
+        return self.verification.challenge(request.source_endpoint, self._endpoint.clock())
+
+    # Notifications.
+
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Ask the handler once more, for a notification; see :class:`trio_coap.server.observers.Answering`."""
         try:
             result = self._handler(request)
             if isinstance(result, Awaitable):
                 return self._answer_later(result, request)
-            return _check_response(to_response(result, request), request)
+            return _check_response(to_response(result, request), request)[0]
         except Exception as exc:
             return _error_response(exc, request)
 
     async def _answer_later(self, awaitable: Awaitable[HandlerResult], request: Request) -> Response:
         try:
-            return _check_response(to_response(await awaitable, request), request)
+            return _check_response(to_response(await awaitable, request), request)[0]
         except Exception as exc:
             return _error_response(exc, request)
+
+    # The end.
+
+    def drain(self, max_age: int, when_drained: Callable[[], None]) -> None:
+        """Take no new requests, and end all observations.
+
+        Args:
+          max_age: of the 5.03 that clients get from now on, in seconds.
+          when_drained: is called when no handler runs any more, and all that was to arrive has arrived or failed.
+        """
+        if self._retry_after is None:
+            self._retry_after = max_age
+            self.observers.finish(_ending(max_age))
+        self._when_drained = when_drained
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
+            return
+        self._when_drained()
+
+    # Handlers that take time.
+
+    def _end_former(self, request: Request, remote: Endpoint) -> None:
+        """Cancel the handlers whose response the client that sends *request* cannot want any more."""
+        is_deregistration = request.options.observe == DEREGISTER and request.code in OBSERVABLE_METHODS
+        if request.token or is_deregistration:
+            self.handlers.cancel(remote, token=request.token)
 
     def _start(
         self,
@@ -180,65 +288,70 @@ class Dispatcher:
         observer: Observer | None,
     ) -> None:
         remote = entry.remote.endpoint
-        reached = None
-        if self.running >= self._max_running_handlers:
-            reached = "max_running_handlers"
-        elif self._running_for[remote] >= MAX_RUNNING_FOR_ONE:
-            reached = "MAX_RUNNING_FOR_ONE"
+        reached = self.handlers.find_limit(remote)
         if reached is not None:
             if isinstance(awaitable, _Closable):
                 awaitable.close()
             self._endpoint.counters.turned_away[reached] += 1
             raise ServiceUnavailable("too many requests at a time", max_age=RETRY_AFTER)
-        self.running += 1
-        self._running_for[remote] += 1
-        scope = trio.CancelScope()
+        running = self.handlers.add(remote, request)
         if observer is not None:
-            observer.scope = scope
-        self._nursery.start_soon(self._run, awaitable, request, entry, observer, scope)
+            observer.scope = running.scope
+        self._nursery.start_soon(self._run, awaitable, running, entry, observer)
 
     async def _run(
         self,
         awaitable: Awaitable[HandlerResult],
-        request: Request,
+        running: RunningHandler,
         entry: RcvdMessageCacheEntry,
         observer: Observer | None,
-        scope: trio.CancelScope,
     ) -> None:
+        request, scope = running.request, running.scope
         with scope:
             try:
                 try:
                     result = await awaitable
                 finally:
-                    self._end(entry.remote.endpoint)
+                    self.handlers.discard(running)
                 response = to_response(result, request)
             except Exception as exc:
                 response = _error_response(exc, request)
             # A client that deregisters meanwhile, or registers again, does not wait for this response any more.
-            if scope.cancel_called:
-                return
-            try:
-                self._respond(response, request, entry, observer)
-            except Exception as exc:
-                self._respond(_error_response(exc, request), request, entry, observer)
+            if not scope.cancel_called:
+                self._respond_safely(response, request, entry, observer)
+        if scope.cancel_called and observer is not None and observer.scope is scope:
+            self.observers.remove(observer, self._endpoint.clock())
+        self._check_drained()
 
-    def _end(self, remote: Endpoint) -> None:
-        self.running -= 1
-        self._running_for[remote] -= 1
-        if not self._running_for[remote]:
-            del self._running_for[remote]
+    def _respond_safely(
+        self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
+    ) -> None:
+        try:
+            self._respond(response, request, entry, observer)
+        except Exception as exc:
+            self._respond(_error_response(exc, request), request, entry, observer)
 
     def _respond(
         self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
     ) -> None:
         if self._endpoint.is_closed:
             return
-        response = _check_response(response, request)
         now = self._endpoint.clock()
+        unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
+        response, size = _check_response(response, request)
+        if entry.is_multicast:
+            if is_suppressed(response, request):
+                return
+        elif not unwanted or not is_unwanted(response.code, unwanted):
+            response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
             response = observer.registered(response, now)
+        if unwanted and is_unwanted(response.code, unwanted):
+            if entry.owes_acknowledgement and entry.cache is not None:
+                entry.reply()
+            return
         try:
-            sent = entry.respond(response, now, listener=observer)
+            sent = entry.respond(response, now, listener=observer or self._deliveries)
         except PendingLimitReached as exc:
             _logger.warning("a response was dropped: %s", exc)
             if observer is not None:
@@ -246,22 +359,33 @@ class Dispatcher:
             return
         if observer is not None:
             observer.responded(sent)
+        elif sent is not None:
+            self._deliveries.add(sent)
 
 
-def _check_response(response: Response, request: Request) -> Response:
-    """Return *response*, or what must be sent instead."""
+def _check_response(response: Response, request: Request) -> tuple[Response, int]:
+    """Return *response*, or what must be sent instead, and how many octets of options and payload it has at most."""
     accept = request.options.accept
     if accept is not None and response.code.is_success:
         content_format = response.options.content_format
         if content_format is not None and content_format != accept:
             response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    if request.options.observe is not None:
-        size += MAX_OBSERVE  # A notification gets its number later.
+    size = _size(response, request)
     if size > MAX_CONTENT:
         _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
         response = InternalServerError().to_response()
-    return response
+        size = _size(response, request)
+    return response, size
+
+
+def _size(response: Response, request: Request) -> int:
+    size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
+    # A notification gets its number later.
+    return size if request.options.observe is None else size + MAX_OBSERVE
+
+
+def _ending(max_age: int) -> ServiceUnavailable:
+    return ServiceUnavailable("the server is about to end", max_age=max_age)
 
 
 def _check(request: Request) -> None:

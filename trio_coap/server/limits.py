@@ -1,4 +1,4 @@
-"""How much of block-wise transfers a server remembers (:rfc:`7959` section 7)."""
+"""How much a server does at a time, and how much of block-wise transfers it remembers (:rfc:`7959` section 7)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,38 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.errors import LocalProtocolError
 
 MIB = 1024 * 1024
+
+MAX_RUNNING_HANDLERS = 1000
+"""Handler tasks at a time: each holds memory, and a remote can start them; more wait at their clients (5.03)."""
+
+MAX_RUNNING_HANDLERS_PER_REMOTE = 250
+"""Handler tasks at a time for one remote endpoint: a quarter of those for all, so that one cannot lock out the others."""
+
+MAX_OBSERVERS = 10_000
+"""Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
+
+MAX_OBSERVERS_PER_REMOTE = 100
+"""Observers of one remote endpoint: so that a single one cannot use up the places of all others."""
+
+
+@attrs.frozen
+class ServerLimits:
+    """How many handlers and observers a server has at a time."""
+
+    max_running_handlers: int = MAX_RUNNING_HANDLERS
+    """Tasks of ``async def`` handlers; above it 5.03 with Max-Age."""
+
+    max_running_handlers_per_remote: int = MAX_RUNNING_HANDLERS_PER_REMOTE
+    """Those of one remote endpoint; likewise."""
+
+    max_observers: int = MAX_OBSERVERS
+    """Observers; above it a registration gets a response without Observe."""
+
+    max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE
+    """Those of one remote endpoint; likewise."""
+
+
+DEFAULT_SERVER_LIMITS = ServerLimits()
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ a new state, and a CON waits for its ACK or its turn     the new one in its plac
 a new state, and a NON was sent a moment ago             the newest one, when the next NON may go (section 4.5.1)
 a new state, and too much that was sent is remembered    the newest one, a little later
 24 hours without a CON                                   the state, as a CON (section 4.5)
+a new state, and the client's address is not verified    a CON notification
 an error, or another Content-Format                      the error, or 4.06, without Observe; then nothing any more
 a Reset, no ACK, an error of the network                 nothing any more
 =======================================================  ====================================================
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_coap.messaging.errors import DeliveryError, SendLimitReached
+from trio_coap.messaging.errors import DeliveryError, ResetReceived, SendLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
 from trio_coap.messaging.timer import Timer
@@ -91,6 +92,11 @@ class Observer:
         self._held: Response | None = None
         self._non_in_a_row = 0
         self._timer = Timer(observers.endpoint.queue, self._time_has_come)
+
+    @property
+    def attempts(self) -> int:
+        """How often what is on its way was sent; 0 if it waits."""
+        return 0 if self._entry is None else self._entry.attempts
 
     @property
     def is_active(self) -> bool:
@@ -176,6 +182,14 @@ class Observer:
         self._observers.farewells[self.key] = self
         self._submit(response.replace(observe=None), CON, now)
 
+    def end(self, response: Response) -> None:
+        """End the observation with *response*; if the registration is not answered yet, with its answer."""
+        if self._is_registered:
+            self.finish(response)
+            return
+        self.scope = None  # The handler goes on.
+        self._observers.remove(self, self._observers.endpoint.clock())
+
     def stop(self, now: float) -> None:
         """Stop all that is done for this observer, which is in the list no more."""
         self._is_active = False
@@ -196,8 +210,12 @@ class Observer:
 
     def message_failed(self, entry: SentMessageCacheEntry, error: DeliveryError, now: float) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`: the client is gone, or has had enough."""
-        if entry.created_at >= self._begun_at:  # What was sent before it registered again is not about this time.
-            self._observers.remove(self, now)
+        if entry.created_at < self._begun_at:
+            return  # What was sent before it registered again is not about this time.
+        is_silent = not self._is_active and not isinstance(error, ResetReceived)
+        self._observers.remove(self, now)
+        if is_silent:
+            self._observers.give_up(self.key[0], now)
 
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
@@ -247,7 +265,10 @@ class Observer:
     def _must_confirm(self, now: float) -> bool:
         policy = self.observable.policy
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
-        return policy.confirmable or self._non_in_a_row >= policy.max_non or is_due
+        if policy.confirmable or self._non_in_a_row >= policy.max_non or is_due:
+            return True
+        # Its address may be forged: one message asks whether anybody there wants more.
+        return not self._observers.is_verified(self.key[0], now)
 
     def _submit(self, response: Response, type: MessageType, now: float) -> None:
         endpoint = self._observers.endpoint

@@ -8,6 +8,8 @@ the same under a token that is in the list               it is in the list once,
                                                          its way, an error included, is not sent any more
 GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
 a Reset, or no ACK for a notification                    the same
+a Reset for the response to the registration             the same
+a registration that wants no 2.xx (:rfc:`7967`)          nothing is registered
 one registration above a limit                           it gets a response, without Observe
 =======================================================  ====================================================
 
@@ -19,24 +21,21 @@ to the next too; if 2^23 of them pass between two notifications to one client, 1
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
 import trio
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
+from trio_coap.server.noresponse import wants_success
 from trio_coap.server.observable import FindObservable
 from trio_coap.server.observer import Observer
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
-
-MAX_OBSERVERS = 10_000
-"""Observers at a time: each holds a few kilobytes, and a change makes the handler run once for each of them."""
-
-MAX_OBSERVERS_PER_REMOTE = 100
-"""Observers of one remote endpoint: so that a single one cannot use up the places of all others."""
+from trio_coap.wire.response_errors import ResponseError
 
 OBSERVABLE_METHODS = frozenset({Code.GET, Code.FETCH})
 
@@ -66,6 +65,8 @@ class Observers:
         answering: Answering,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
+        is_verified: Callable[[Endpoint, float], bool],
+        when_told: Callable[[], None],
         max_observers: int = MAX_OBSERVERS,
         max_observers_per_remote: int = MAX_OBSERVERS_PER_REMOTE,
     ) -> None:
@@ -76,9 +77,13 @@ class Observers:
           answering: computes the notifications.
           endpoint: sends them.
           nursery: for the tasks of ``async def`` handlers.
+          is_verified: says whether a remote endpoint has shown that it receives at its address.
+          when_told: is called when no last notification is on its way any more.
           max_observers, max_observers_per_remote: how many there may be.
         """
         self.endpoint = endpoint
+        self.is_verified = is_verified
+        self._when_told = when_told
         # Not by isinstance: a handler around another one may forward the attribute, None if that one has none.
         self._find_observable: FindObservable | None = getattr(handler, "find_observable", None)
         self._answering = answering
@@ -119,6 +124,8 @@ class Observers:
             self.remove(self.farewells[key], now)
         known = self._observers.get(key)
         found = None
+        if observe == REGISTER and not wants_success(request):
+            return None
         if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
             found = self._find_observable(request)
         if found is None or (known is not None and known.observable is not found[0]):
@@ -151,8 +158,28 @@ class Observers:
                 self.round_trips.pop(remote, None)
         if self.farewells.get(observer.key) is observer:
             del self.farewells[observer.key]
+            if not self.farewells:
+                self._when_told()
         observer.observable.discard(observer)
         observer.stop(now)
+
+    def reject(self, remote: Endpoint, request: Request, now: float) -> None:
+        """Take into account that *remote* does not want the response to *request*, its registration perhaps."""
+        observer = self._observers.get((remote, request.token))
+        if observer is not None and observer.request.message_id == request.message_id:
+            self.remove(observer, now)
+
+    def finish(self, error: ResponseError) -> None:
+        """End all observations with *error*, a last notification; who is just registering gets a plain response."""
+        for observer in list(self._observers.values()):
+            observer.end(error.to_response())
+
+    def give_up(self, remote: Endpoint, now: float) -> None:
+        """Take into account that *remote* was silent to a last notification: it gets no others that have to wait for it."""
+        # From the end: one that waits takes the place of one that is given up before it, and would be sent.
+        for observer in reversed(list(self.farewells.values())):
+            if observer.key[0] is remote and observer.attempts <= 1:
+                self.remove(observer, now)
 
     def clear(self) -> None:
         """Take all observers from the list, because the server ends; they are not told."""

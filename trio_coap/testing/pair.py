@@ -11,12 +11,15 @@ import trio
 from trio_coap.client import Client, open_client
 from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.server import BlockLimits, Handler, Server, serve
+from trio_coap.server import BlockLimits, EchoPolicy, Handler, Server, serve
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS
 from trio_coap.testing.link import LinkProperties
 from trio_coap.testing.network import VirtualNetwork, open_network
 from trio_coap.testing.topology import AnyHost
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
+
+NO_CHALLENGES = EchoPolicy(amplification_factor=None)
+"""On a virtual network nobody forges addresses, and a test wants to see the exchange that it is about, not a 4.01 first."""
 
 
 @asynccontextmanager
@@ -29,6 +32,7 @@ async def open_pair(
     parameters: TransmissionParameters = DEFAULT_PARAMETERS,
     limits: Limits = DEFAULT_LIMITS,
     block_limits: BlockLimits = DEFAULT_BLOCK_LIMITS,
+    echo_policy: EchoPolicy = NO_CHALLENGES,
     seed: int | str = 0,
     **properties: Unpack[LinkProperties],
 ) -> AsyncIterator[tuple[Client, Server]]:
@@ -47,6 +51,7 @@ async def open_pair(
       client, server: the hosts that they are on; those that there are not yet are made.
       parameters, limits: of both endpoints.
       block_limits: of the server; see :class:`BlockLimits`.
+      echo_policy: of the server; by default it trusts all addresses.
       seed, properties: see :class:`VirtualNetwork`.
 
     Returns:
@@ -63,6 +68,7 @@ async def open_pair(
                 parameters=parameters,
                 limits=limits,
                 block_limits=block_limits,
+                echo_policy=echo_policy,
             ) as pair,
         ):
             yield pair
@@ -70,20 +76,24 @@ async def open_pair(
     async with (
         network.open_endpoint(server, COAP_PORT, parameters=parameters, limits=limits) as serving,
         network.open_endpoint(client, parameters=parameters, limits=limits) as asking,
-        _open_server(handler, serving, block_limits) as running,
+        _open_server(handler, serving, block_limits, echo_policy) as running,
         open_client(endpoint=asking, base_uri=running.uri) as opened,
     ):
         yield opened, running
 
 
 @asynccontextmanager
-async def _open_server(handler: Handler, endpoint: DrivenEndpoint, block_limits: BlockLimits) -> AsyncIterator[Server]:
+async def _open_server(
+    handler: Handler, endpoint: DrivenEndpoint, block_limits: BlockLimits, echo_policy: EchoPolicy
+) -> AsyncIterator[Server]:
     """Serve on *endpoint* while the body runs."""
     scope = trio.CancelScope(shield=True)
 
     async def serve_in_scope(task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         with scope:
-            await serve(handler, endpoint=endpoint, block_limits=block_limits, task_status=task_status)
+            await serve(
+                handler, endpoint=endpoint, block_limits=block_limits, echo_policy=echo_policy, task_status=task_status
+            )
 
     try:
         async with trio.open_nursery() as nursery:
