@@ -159,9 +159,12 @@ class Client:
         if _names_a_block(conversation.template):
             # Who names a block gets that block.
             return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
-        upload = Upload(conversation, reader, self._tags, progress, block_size)
-        first = await upload.run()
-        return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+        upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
+        try:
+            first = await upload.run()
+            return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+        finally:
+            upload.leave()
 
     async def tell(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
@@ -212,7 +215,8 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
+        ended = self.cache and self.cache.witness(self._finder.base_uri, code, uri, arguments)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure, ended)
 
     def observe(
         self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
@@ -334,12 +338,15 @@ class Client:
         conversation, reader = self._converse(code, uri, body, rest)
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
-        upload = Upload(conversation, reader, self._tags, progress, block_size)
-        if self.cache is None:
-            first = await upload.run()
-        else:
-            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
-        yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
+        upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
+        try:
+            if self.cache is None:
+                first = await upload.run()
+            else:
+                first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
+            yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
+        finally:
+            upload.leave()
 
     async def discover(
         self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter

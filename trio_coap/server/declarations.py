@@ -21,7 +21,8 @@ ResourceHandler = Callable[..., Result]
 """Takes the request, and the parameters of its path by name."""
 
 ETagFunction = Callable[..., "bytes | Awaitable[bytes | None] | None"]
-"""Takes what a handler takes, and returns the ETag of the resource as it is now; None if it does not exist."""
+"""Takes what a handler takes, and returns the ETag of the resource as it is now; ``b""`` if it has none, and None if it
+does not exist."""
 
 ContentFormats = str | int | Iterable[str | int]
 """One content format or several, each as :func:`content_format_of` takes it."""

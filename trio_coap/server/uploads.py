@@ -90,7 +90,9 @@ class Upload:
     def has_failed(self) -> bool:
         """Whether the handler has ended with an error."""
         outcome = self.outcome
-        return isinstance(outcome, Exception) or (isinstance(outcome, Response) and not outcome.code.is_success)
+        if outcome is None or isinstance(outcome, Exception):
+            return outcome is not None
+        return outcome.code is not None and not outcome.code.is_success
 
     def repeats(self, request: Request, block: Block) -> bool:
         """Whether *request* brings the last block once more."""
