@@ -30,7 +30,7 @@ from trio_coap.wire.response_errors import error_for_response
 
 def run_request(arguments: Namespace) -> int:
     """Send the request that *arguments* stand for, show the response, and return the exit status."""
-    plan = make_plan(arguments)
+    plan = make_plan(arguments, may_be_group=True)
     if is_group(plan.uri):
         # That module shows responses as this one does.
         from trio_coap.cli.group import run_group_request
@@ -47,14 +47,14 @@ def run_request(arguments: Namespace) -> int:
     return exit_status(response.code)
 
 
-def make_plan(arguments: Namespace) -> Plan:
-    """Return what *arguments* ask for.
+def make_plan(arguments: Namespace, *, may_be_group: bool = False) -> Plan:
+    """Return what *arguments* ask for, of a host or also of a group.
 
     Raises:
       UsageError: if that makes no sense.
       LocalProtocolError: likewise.
     """
-    uri = read_uri(arguments.uri, may_be_group=True)
+    uri = read_uri(arguments.uri, may_be_group=may_be_group)
     payload = Payload() if arguments.method in (Code.GET, Code.DELETE) else read_payload(arguments)
     options = read_options(arguments.option, accept=arguments.accept, content_format=payload.content_format)
     parameters = transmission_parameters(arguments)
