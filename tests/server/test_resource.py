@@ -65,7 +65,10 @@ def test_an_etag_can_be_taken_back() -> None:
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda site: site.get("/r", produce="json"), "no declaration 'produce' here; there are attributes, consumes"),
+        (
+            lambda site: site.get("/r", produce="json"),
+            "no declaration 'produce' here; there are answers_groups, attributes, consumes",
+        ),
         (lambda site: site.resource("/r", produces="json"), "no declaration 'produces' here"),
         (lambda site: site.resource("/r").method(Code.GET, rt="x"), "no declaration 'rt' here"),
     ],

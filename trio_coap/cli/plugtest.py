@@ -20,7 +20,7 @@ from trio_coap.cli.problems import SUCCESS
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.server import EchoPolicy, Server, Site, serve
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments
+from trio_coap.transports.udp.opening import EndpointArguments
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import Forbidden
 

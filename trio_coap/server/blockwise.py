@@ -35,6 +35,7 @@ import trio
 
 from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.groups import AnswersGroup
 from trio_coap.server.incoming import StreamedRequest
 from trio_coap.server.ledger import Key, Ledger
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
@@ -147,6 +148,11 @@ class BlockwiseHandler:
         """Return the numbers of the critical options that the application's handler processes for *request*."""
         understands: Callable[[Request], frozenset[int]] | None = getattr(self._handler, "understands", None)
         return frozenset() if understands is None else understands(request)
+
+    def answers_group(self, request: Request) -> bool:
+        """Return whether the application's handler processes *request*, which came to a group."""
+        answers_group: AnswersGroup | None = getattr(self._handler, "answers_group", None)
+        return answers_group is None or answers_group(request)
 
     def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
         """Return what *request* is about; None if the application's handler says that it cannot be observed.

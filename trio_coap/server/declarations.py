@@ -77,6 +77,9 @@ class ResourceDeclarations(TypedDict, total=False):
     is_listed: bool
     """False to leave it out of ``/.well-known/core``."""
 
+    answers_groups: bool
+    """False for a resource that requests to a group do not reach (:rfc:`7252` section 8.2); by default they do."""
+
 
 class Declarations(MethodDeclarations, ResourceDeclarations, total=False):
     """What :meth:`Site.get` and its sisters take: about the method, and about the resource."""

@@ -18,6 +18,7 @@ a response that the client does not want               an empty ACK, or nothing
                                                        (:mod:`trio_coap.server.noresponse`)
 a response too large for an unverified address         4.01 with Echo (:mod:`trio_coap.server.verification`)
 a request to a server that is about to end             5.03
+a request to a group                                   see :mod:`trio_coap.server.groups`
 =====================================================  ===============================================
 
 Rule: whatever a handler does, the server goes on.
@@ -36,6 +37,7 @@ from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
+from trio_coap.server.groups import AnswersGroup, is_suppressed
 from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
 from trio_coap.server.noresponse import is_unwanted
 from trio_coap.server.observer import Observer
@@ -142,6 +144,7 @@ class Dispatcher:
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
+        self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
         self._nursery = nursery
         self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
@@ -169,6 +172,8 @@ class Dispatcher:
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
+        if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
+            return
         problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
         if problem is not None and self._understands is not None:
             problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
@@ -192,7 +197,8 @@ class Dispatcher:
                     return
             if self._retry_after is not None:
                 raise _ending(self._retry_after)
-            self.verification.require_budget(request, entry, now)
+            if not entry.is_multicast:
+                self.verification.require_budget(request, entry, now)
             observer = self.observers.request_received(request, entry, now)
             result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -333,7 +339,10 @@ class Dispatcher:
         now = self._endpoint.clock()
         unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
         response, size = _check_response(response, request)
-        if not unwanted or not is_unwanted(response.code, unwanted):
+        if entry.is_multicast:
+            if is_suppressed(response, request):
+                return
+        elif not unwanted or not is_unwanted(response.code, unwanted):
             response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
             response = observer.registered(response, now)

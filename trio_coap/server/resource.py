@@ -57,6 +57,7 @@ class Resource:
       path: the template of its path.
       observable: its observers; None if it cannot be observed.
       is_listed: whether it stands in ``/.well-known/core``.
+      answers_groups: whether requests to a group reach it.
     """
 
     def __init__(self, path: str) -> None:
@@ -64,6 +65,7 @@ class Resource:
         self.path = path
         self.observable: Observable | None = None
         self.is_listed = True
+        self.answers_groups = True
         self._attributes: dict[str, AttributeValues] = {}
         self._etag: bool | ETagFunction = False
         self._handlers: dict[Code, tuple[MethodHandler, ...]] = {}
@@ -86,6 +88,7 @@ class Resource:
         format_links([Link("/", attributes)])
         self._attributes = attributes
         self.is_listed = declarations.get("is_listed", self.is_listed)
+        self.answers_groups = declarations.get("answers_groups", self.answers_groups)
         self._etag = declarations.get("etag", self._etag)
         observable = declarations.get("observable", False)
         if observable and self.observable is None:

@@ -23,7 +23,7 @@ from trio_coap.server.limits import (
 )
 from trio_coap.server.statistics import ServerStatistics
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 
 
 @final
