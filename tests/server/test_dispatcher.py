@@ -29,7 +29,7 @@ from trio_coap import (
     open_client,
     serve,
 )
-from trio_coap.server.dispatcher import MAX_CONTENT, MAX_OPTION_HEADER
+from trio_coap.server.outgoing import MAX_CONTENT, MAX_OPTION_HEADER
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
 
@@ -368,7 +368,7 @@ async def test_what_goes_wrong_is_logged_once_by_the_dispatcher(
         stage.send(make_request())  # A duplicate.
         await stage.peer.receive()
     assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "trio_coap.server.dispatcher"
+        "trio_coap.server.outgoing"
     ]
 
 

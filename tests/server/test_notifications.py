@@ -27,8 +27,8 @@ from trio_coap import (
     Site,
     block_policy,
 )
-from trio_coap.server.dispatcher import MAX_CONTENT
 from trio_coap.server.observer import LONGEST_UNCONFIRMED, NON_INTERVAL
+from trio_coap.server.outgoing import MAX_CONTENT
 from trio_coap.testing import VirtualNetwork
 
 

@@ -44,6 +44,7 @@ from trio_coap.server.observers import (
     OBSERVABLE_METHODS,
     Observers,
 )
+from trio_coap.server.outgoing import check_response, error_response
 from trio_coap.server.results import HandlerResult, to_response
 from trio_coap.server.running import (
     RunningHandler,
@@ -51,17 +52,14 @@ from trio_coap.server.running import (
 )
 from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.wire.codes import CON, Code
+from trio_coap.wire.codes import CON
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import CRITICAL_PROBLEM
 from trio_coap.wire.response_errors import (
     BadOption,
     BadRequest,
-    InternalServerError,
     MethodNotAllowed,
-    NotAcceptable,
     ProxyingNotSupported,
-    ResponseError,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -88,15 +86,6 @@ must say that it processes them; see :class:`UnderstandingHandler`."""
 _HOP_LIMIT = 16
 _ECHO = 252
 _NO_RESPONSE = 258
-
-MAX_CONTENT = 65_507 - 4 - 8 - 1
-"""Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
-
-MAX_OPTION_HEADER = 5
-"""Octets that tell an option's number and length, at most (:rfc:`7252` section 3.1)."""
-
-MAX_OBSERVE = MAX_OPTION_HEADER + 3
-"""Octets of an Observe option, at most (:rfc:`7641` section 2)."""
 
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server that is at a limit of its running handlers, or ends: seconds after which to try again
@@ -200,7 +189,7 @@ class Dispatcher:
             else:
                 self._respond(to_response(result, request), request, entry, observer)
         except Exception as exc:
-            self._respond(_error_response(exc, request), request, entry, observer)
+            self._respond(error_response(exc, request), request, entry, observer)
 
     def address_proved(self, remote: Endpoint, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RemoteListener`."""
@@ -236,15 +225,15 @@ class Dispatcher:
             result = self._handler(request)
             if isinstance(result, Awaitable):
                 return self._answer_later(result, request)
-            return _check_response(to_response(result, request), request)[0]
+            return check_response(to_response(result, request), request)[0]
         except Exception as exc:
-            return _error_response(exc, request)
+            return error_response(exc, request)
 
     async def _answer_later(self, awaitable: Awaitable[HandlerResult], request: Request) -> Response:
         try:
-            return _check_response(to_response(await awaitable, request), request)[0]
+            return check_response(to_response(await awaitable, request), request)[0]
         except Exception as exc:
-            return _error_response(exc, request)
+            return error_response(exc, request)
 
     # The end.
 
@@ -309,7 +298,7 @@ class Dispatcher:
                     self.handlers.discard(running)
                 response = to_response(result, request)
             except Exception as exc:
-                response = _error_response(exc, request)
+                response = error_response(exc, request)
             # A client that deregisters meanwhile, or registers again, does not wait for this response any more.
             if not scope.cancel_called:
                 self._respond_safely(response, request, entry, observer)
@@ -323,7 +312,7 @@ class Dispatcher:
         try:
             self._respond(response, request, entry, observer)
         except Exception as exc:
-            self._respond(_error_response(exc, request), request, entry, observer)
+            self._respond(error_response(exc, request), request, entry, observer)
 
     def _respond(
         self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
@@ -332,7 +321,7 @@ class Dispatcher:
             return
         now = self._endpoint.clock()
         unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
-        response, size = _check_response(response, request)
+        response, size = check_response(response, request)
         if not unwanted or not is_unwanted(response.code, unwanted):
             response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
@@ -354,27 +343,6 @@ class Dispatcher:
             self._deliveries.add(sent)
 
 
-def _check_response(response: Response, request: Request) -> tuple[Response, int]:
-    """Return *response*, or what must be sent instead, and how many octets of options and payload it has at most."""
-    accept = request.options.accept
-    if accept is not None and response.code.is_success:
-        content_format = response.options.content_format
-        if content_format is not None and content_format != accept:
-            response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    size = _size(response, request)
-    if size > MAX_CONTENT:
-        _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
-        response = InternalServerError().to_response()
-        size = _size(response, request)
-    return response, size
-
-
-def _size(response: Response, request: Request) -> int:
-    size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    # A notification gets its number later.
-    return size if request.options.observe is None else size + MAX_OBSERVE
-
-
 def _ending(max_age: int) -> ServiceUnavailable:
     return ServiceUnavailable("the server is about to end", max_age=max_age)
 
@@ -389,20 +357,3 @@ def _check(request: Request) -> None:
         value = next((value for number, value in options if number == _HOP_LIMIT), b"\x01")
         if not 1 <= int.from_bytes(value, "big") <= 255:
             raise BadRequest("a Hop-Limit is 1 to 255 (RFC 8768 section 3)")
-
-
-def _error_response(exc: Exception, request: Request) -> Response:
-    # A handler that raised it in a nursery of its own meant the error, not the group around it.
-    leaf: BaseException = exc
-    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
-        leaf = leaf.exceptions[0]
-    if isinstance(leaf, ResponseError):
-        exc = leaf
-    # An error that a handler got as a client, and let pass, is no answer of ours.
-    if isinstance(exc, ResponseError) and exc.response is None:
-        try:
-            return exc.to_response()
-        except Exception as mistake:  # Its code, say, is that of no response.
-            exc = mistake
-    _logger.error("a handler failed on %r", request, exc_info=exc)
-    return Response(Code.INTERNAL_SERVER_ERROR)
