@@ -204,7 +204,10 @@ async def test_who_is_just_registering_gets_a_plain_response(
         assert (await run.receive()).is_empty
         await run.start_draining()
         assert len(state) == 0
+        lost = await run.receive()
+        assert not await run.is_over()
         response = await run.receive()
+        assert response == lost
         assert (response.text, response.options.observe) == ("slow", None)
         run.peer.acknowledge(response)
         await trio.sleep(0.1)

@@ -158,21 +158,19 @@ class Dispatcher:
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
-        problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
-        if problem is not None and self._understands is not None:
-            problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
-        if problem is not None:
-            self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, str(problem), now=now)
-        if problem is not None and request.type is not CON:
-            if not entry.is_multicast:
-                entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
-            return
-        if self.handlers:
-            self._end_former(request, entry.remote.endpoint)
         observer = None
         try:
+            problem = self._find_problem(request)
             if problem is not None:
-                raise BadOption(str(problem))
+                self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, problem, now=now)
+                if request.type is not CON:
+                    if not entry.is_multicast:
+                        entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
+                    return
+            if self.handlers:
+                self._end_former(request, entry.remote.endpoint)
+            if problem is not None:
+                raise BadOption(problem)
             _check(request)
             if request.options.raw(_ECHO):
                 kept = self.verification.take_kept(request, entry.remote.endpoint, now)
@@ -189,6 +187,8 @@ class Dispatcher:
             else:
                 self._respond(to_response(result, request), request, entry, observer)
         except Exception as exc:
+            if observer is None:
+                self.observers.refuse(request, entry.remote.endpoint, now)
             self._respond(error_response(exc, request), request, entry, observer)
 
     def address_proved(self, remote: Endpoint, now: float) -> None:
@@ -254,6 +254,13 @@ class Dispatcher:
         if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
             return
         self._when_drained()
+
+    def _find_problem(self, request: Request) -> str | None:
+        """Return what is wrong with the critical options of *request*, or None."""
+        problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
+        if problem is not None and self._understands is not None:
+            problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
+        return None if problem is None else str(problem)
 
     # Handlers that take time.
 
@@ -326,6 +333,8 @@ class Dispatcher:
             response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
             response = observer.registered(response, now)
+            if not observer.is_active:
+                observer = None  # It is a response like any other.
         if unwanted and is_unwanted(response.code, unwanted):
             if entry.owes_acknowledgement and entry.cache is not None:
                 entry.reply()
