@@ -529,9 +529,7 @@ async def test_a_reset_for_a_block_that_waits_ends_the_body(opened: Open, autoju
         assert len(stage.server.blockwise.uploads) == 0
 
 
-async def test_a_reset_while_the_handler_has_the_whole_body_cancels_it(
-    opened: Open, autojump_clock: MockClock
-) -> None:
+async def test_a_reset_while_the_handler_has_the_whole_body_cancels_it(opened: Open, autojump_clock: MockClock) -> None:
     reader = Thorough()
     async with opened(as_handler(reader)) as stage:
         ask = Asking(stage)

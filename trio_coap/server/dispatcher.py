@@ -17,7 +17,7 @@ an Accept that the response does not meet              4.06 (5.10.4)
 a response that the client does not want               an empty ACK, or nothing
                                                        (:mod:`trio_coap.server.noresponse`)
 a response too large for an unverified address         4.01 with Echo (:mod:`trio_coap.server.verification`)
-a request to a server that is about to end             5.03
+a request to a server that is about to end             5.03, unless it goes on with an upload
 =====================================================  ===============================================
 
 Rule: whatever a handler does, the server goes on.
@@ -102,6 +102,19 @@ class UnderstandingHandler(Protocol):
         """Return the numbers of the critical options that are processed in answering *request*."""
 
 
+class Resuming(Protocol):
+    """Who has begun what later requests go on with: a server that ends lets them."""
+
+    def __len__(self) -> int:
+        """Return how much has begun, and has not come to its end."""
+
+    def resumes(self, request: Request) -> bool:
+        """Return whether *request* goes on with something that has begun."""
+
+    def finish(self, when_none: Callable[[], None]) -> None:
+        """Call *when_none* whenever everything has come to its end."""
+
+
 @final
 class Dispatcher:
     """Passes an endpoint's requests to a handler, and its responses back.
@@ -119,6 +132,7 @@ class Dispatcher:
         nursery: trio.Nursery,
         limits: ServerLimits = DEFAULT_SERVER_LIMITS,
         echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
+        uploads: Resuming | None = None,
     ) -> None:
         """Dispatch to *handler*.
 
@@ -128,11 +142,13 @@ class Dispatcher:
           nursery: for the tasks of ``async def`` handlers.
           limits: how many handlers and observers there may be.
           echo_policy: what unverified addresses may get.
+          uploads: what takes several requests, and is brought to its end before the server's.
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
         self._endpoint = endpoint
         self._nursery = nursery
+        self._uploads = uploads
         self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
         self.verification = Verification(echo_policy, endpoint)
         self.observers = Observers(
@@ -177,7 +193,7 @@ class Dispatcher:
                 if kept is not None:
                     self._respond(kept, request, entry, None)
                     return
-            if self._retry_after is not None:
+            if self._retry_after is not None and not (self._uploads and self._uploads.resumes(request)):
                 raise _ending(self._retry_after)
             self.verification.require_budget(request, entry, now)
             observer = self.observers.request_received(request, entry, now)
@@ -238,7 +254,7 @@ class Dispatcher:
     # The end.
 
     def drain(self, max_age: int, when_drained: Callable[[], None]) -> None:
-        """Take no new requests, and end all observations.
+        """Take no new requests, but blocks of uploads that have begun, and end all observations.
 
         Args:
           max_age: of the 5.03 that clients get from now on, in seconds.
@@ -247,11 +263,15 @@ class Dispatcher:
         if self._retry_after is None:
             self._retry_after = max_age
             self.observers.finish(_ending(max_age))
+            if self._uploads is not None:
+                self._uploads.finish(self._check_drained)
         self._when_drained = when_drained
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
+        if self._when_drained is None or self.handlers or self._uploads or self._deliveries:
+            return
+        if self.observers.farewells:
             return
         self._when_drained()
 

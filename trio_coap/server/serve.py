@@ -68,8 +68,8 @@ class Server:
         """Come to an end without losing anything: :func:`serve` returns when this does.
 
         From the first step on there are no new requests: they are answered by 5.03, later blocks of what has begun
-        included.  Handlers that run finish, and their responses go out.  Observers get a last notification, a 5.03
-        too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
+        included.  Handlers that run finish, and their responses go out; those that read a body while it comes get the
+        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
 
         Example::
 
@@ -142,7 +142,8 @@ async def serve(
         try:
             async with trio.open_nursery() as nursery:
                 blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
-                server = Server(used, Dispatcher(blockwise, used, nursery, limits, echo_policy), blockwise)
+                dispatcher = Dispatcher(blockwise, used, nursery, limits, echo_policy, blockwise.uploads)
+                server = Server(used, dispatcher, blockwise)
                 await _dispatch(server, task_status)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
