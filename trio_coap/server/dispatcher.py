@@ -34,6 +34,7 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
 from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
@@ -218,6 +219,10 @@ class Dispatcher:
             return
         self.handlers.cancel(remote, message_id=request.message_id)
         self.observers.reject(remote, request, now)
+
+    def may_repeat(self, remote: RemoteEndpointState, octets: int, now: float) -> bool:
+        """See :class:`trio_coap.messaging.local.RemoteListener`."""
+        return self.verification.may_repeat(remote, octets, now)
 
     # What handlers ask; see :class:`trio_coap.server.echo.Challenging`.
 
