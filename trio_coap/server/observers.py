@@ -31,7 +31,7 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.server.noresponse import wants_success
-from trio_coap.server.observable import FindObservable
+from trio_coap.server.observable import FindObservable, begin_to_ask
 from trio_coap.server.observer import Observer
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
@@ -207,7 +207,7 @@ class Observers:
 
     async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
         with scope:
-            task = observer.task = trio.lowlevel.current_task()
+            task = observer.task = begin_to_ask()
             try:
                 response = await answer
             finally:
