@@ -137,19 +137,30 @@ async def serve(
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
         _require_free(used)
-        handler_limits = max_running_handlers, max_running_handlers_per_remote
-        limits = ServerLimits(*handler_limits, max_observers, max_observers_per_remote)
+        limits = ServerLimits(
+            max_running_handlers, max_running_handlers_per_remote, max_observers, max_observers_per_remote
+        )
         try:
             async with trio.open_nursery() as nursery:
                 blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
-                dispatcher = Dispatcher(blockwise, used, nursery, limits, echo_policy, blockwise.uploads)
-                server = Server(used, dispatcher, blockwise)
+                server = _make_server(blockwise, used, nursery, limits, echo_policy)
                 await _dispatch(server, task_status)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
         if not server._serving.cancelled_caught:
             raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")
+
+
+def _make_server(
+    blockwise: BlockwiseHandler,
+    endpoint: DrivenEndpoint,
+    nursery: trio.Nursery,
+    limits: ServerLimits,
+    echo_policy: EchoPolicy,
+) -> Server:
+    dispatcher = Dispatcher(blockwise, endpoint, nursery, limits, echo_policy, blockwise.uploads)
+    return Server(endpoint, dispatcher, blockwise)
 
 
 def _require_free(endpoint: DrivenEndpoint) -> None:
