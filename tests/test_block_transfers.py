@@ -137,6 +137,37 @@ async def test_concurrent_bodies_to_one_resource(autojump_clock: MockClock) -> N
     assert [responses[number].payload for number in range(5)] == [bytes([number]) * 3000 for number in range(5)]
 
 
+async def test_an_upload_leaves_the_response_to_another_one_alone(autojump_clock: MockClock) -> None:
+    """It begins while that response is being read; their Request-Tags tell the server which is which."""
+    responses: dict[bytes, bytes] = {}
+    async with open_pair(lambda request: request.payload * 5) as (client, _):
+
+        async def post(body: bytes, later: float) -> None:
+            await trio.sleep(later)
+            responses[body] = (await client.post("/r", body)).payload
+
+        one, other = b"a" * 2000, b"b" * 2000
+        for milliseconds in range(12):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(post, one, 0)
+                nursery.start_soon(post, other, milliseconds / 1000)
+            assert responses == {one: one * 5, other: other * 5}
+
+
+@pytest.mark.parametrize("code", [Code.POST, Code.FETCH], ids=str)
+async def test_concurrent_short_requests_with_long_responses(code: Code, autojump_clock: MockClock) -> None:
+    responses: dict[bytes, bytes] = {}
+    async with open_pair(lambda request: request.payload * 3000) as (client, _):
+
+        async def ask(payload: bytes) -> None:
+            responses[payload] = (await client.exchange(code, "/r", payload)).payload
+
+        async with trio.open_nursery() as nursery:
+            for payload in (b"a", b"b", b"c"):
+                nursery.start_soon(ask, payload)
+    assert responses == {payload: payload * 3000 for payload in (b"a", b"b", b"c")}
+
+
 async def test_all_blocks_go_to_the_address_that_answered_the_first(
     coap_network: VirtualNetwork, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

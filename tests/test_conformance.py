@@ -1,8 +1,7 @@
 """Strict by default: what arrives, and what must happen, one test for each row of the table.
 
 :data:`ROWS` is the table.  Each row has a test that is named for it and whose docstring begins with its text; more cases of
-most of them stand in the tests of the modules.  Of groups there is what holds on any transport; the leisure of
-:rfc:`7252` section 8.2, and silence in place of errors, come with multicast.
+most of them stand in the tests of the modules.
 """
 
 from __future__ import annotations
@@ -71,7 +70,10 @@ ROWS = {
     "reset_of_a_notification": "RST to a notification, also to a NON one: observation ends, its handler task is cancelled",
     "notifications": "notifications: at least one CON in 24 hours and after every few NON; a newer state replaces one that "
     "waits; Observe number rises over re-registration too",
-    "multicast": "request to a multicast group: no RST, NON response from a unicast address",
+    "multicast": (
+        "request to a multicast group: no RST, no error responses unless asked, leisure delay, NON response from a "
+        "unicast address"
+    ),
     "no_response": "No-Response: obeyed",
 }
 """What arrives at a server, and what must happen."""
@@ -431,8 +433,8 @@ async def test_row_notifications(coap_network: VirtualNetwork, autojump_clock: M
 
 
 async def test_row_multicast(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
-    """Row: request to a multicast group: no RST, NON response from a unicast address (RFC 7252 section 8); neither does a
-    Confirmable one, or a malformed message, get any answer.
+    """Row: request to a multicast group: no RST, no error responses unless asked, leisure delay, NON response from a
+    unicast address (RFC 7252 section 8); a Confirmable one, or a malformed message, gets no answer.
     """
     async with open_stage(Calls().site, coap_network) as stage:
         stage.endpoint.join_group("224.0.1.187")
@@ -442,14 +444,23 @@ async def test_row_multicast(coap_network: VirtualNetwork, autojump_clock: MockC
             datagram(CON, "00", ""),
             datagram(CON, rest="b172ff"),
             with_option(65001, type=NON).encode(),
+            make_request("nowhere", type=NON, message_id=1).encode(),
         ):
             stage.peer.send(octets, group)
             assert await stage.peer.hears_nothing(300)
-        stage.peer.send(make_request(type=NON), group)
-        response = await stage.peer.receive()
-        assert (response.type, stage.peer.source) == (NON, stage.endpoint.remote)
-        assert isinstance(response, Response)
-        assert response.code is Code.CONTENT
+        delays = []
+        for message_id in range(2, 12):
+            asked_at = trio.current_time()
+            stage.peer.send(make_request(type=NON, message_id=message_id), group)
+            response = await stage.peer.receive()
+            delays.append(trio.current_time() - asked_at)
+            assert (response.type, stage.peer.source) == (NON, stage.endpoint.remote)
+            assert isinstance(response, Response)
+            assert response.code is Code.CONTENT
+        assert max(delays) <= stage.endpoint.parameters.default_leisure
+        assert max(delays) - min(delays) > 1
+        stage.peer.send(make_request("nowhere", type=NON, message_id=12, no_response=0), group)
+        assert (await stage.peer.receive()).code is Code.NOT_FOUND
 
 
 async def test_row_no_response(stage: Stage, calls: Calls, autojump_clock: MockClock) -> None:

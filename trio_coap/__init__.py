@@ -8,6 +8,7 @@ from trio_coap.client import (
     BodyTooLarge,
     CacheStatistics,
     Client,
+    GroupRequest,
     Observation,
     Progress,
     RepresentationChanged,
@@ -28,7 +29,7 @@ from trio_coap.messaging.errors import (
 )
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
-from trio_coap.messaging.statistics import EndpointStatistics
+from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
 from trio_coap.server import (
     BlockLimits,
     BlockPolicy,
@@ -51,7 +52,11 @@ from trio_coap.server import (
     require_fresh,
     serve,
 )
-from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
+from trio_coap.transports.udp.capabilities import Capabilities
+from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.groups import ALL_COAP_NODES
+from trio_coap.transports.udp.opening import open_endpoint
+from trio_coap.transports.udp.sockets import open_shared_sockets
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code, MessageType
 from trio_coap.wire.contentformats import content_format_of, media_type_of, register_content_format
@@ -97,6 +102,7 @@ from trio_coap.wire.uri import CoapUri, UriError, compose_uri, parse_uri, resolv
 
 __all__ = [
     "ACK",
+    "ALL_COAP_NODES",
     "COAPS_PORT",
     "COAP_PORT",
     "CON",
@@ -112,6 +118,7 @@ __all__ = [
     "BodyIncomplete",
     "BodyTooLarge",
     "CacheStatistics",
+    "Capabilities",
     "Client",
     "ClientError",
     "CoapError",
@@ -124,6 +131,7 @@ __all__ = [
     "EndpointStatistics",
     "Forbidden",
     "GatewayTimeout",
+    "GroupRequest",
     "Handler",
     "HandlerResult",
     "HopLimitReached",
@@ -172,6 +180,7 @@ __all__ = [
     "ServiceUnavailable",
     "Site",
     "SocketEndpoint",
+    "SocketStatistics",
     "StreamedBody",
     "StreamedRequest",
     "StreamedResponse",
@@ -192,6 +201,7 @@ __all__ = [
     "media_type_of",
     "open_client",
     "open_endpoint",
+    "open_shared_sockets",
     "parse_uri",
     "register_content_format",
     "register_option",

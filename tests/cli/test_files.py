@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_coap import Client, Code, Request, Response
-from trio_coap.cli import watching
+from trio_coap.cli import files, watching
 from trio_coap.cli.files import FileHandler, format_of
 from trio_coap.cli.tree import Replacement, Tree
 from trio_coap.server import Server, serve
@@ -332,34 +332,91 @@ async def test_a_change_between_two_registrations_is_not_lost(autojump_clock: Mo
                 assert (await early.receive()).text == "changed"
 
 
-async def test_nobody_looks_while_nobody_observes(autojump_clock: MockClock, root: Path) -> None:
-    looks = []
+async def test_a_look_that_cannot_be_had_changes_nothing(autojump_clock: MockClock, root: Path, monkeypatch) -> None:
+    def refuse(self: Tree, path: tuple[str, ...]) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
 
-    async def look(path: tuple[str, ...]) -> bytes | None:
-        looks.append(path)
-        return b"state"
-
-    watched = watching.Watching(look)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watched.run)
-        assert watched.find(("a",)) is not None
-        await trio.sleep(10)
-        assert (looks, len(watched)) == ([], 0)
-        nursery.cancel_scope.cancel()
+    async with served(root) as client, client.observe("/a.txt") as observation:
+        assert (await anext(observation)).payload == b"content"
+        with monkeypatch.context() as patched:
+            patched.setattr(Tree, "open", refuse)
+            await trio.sleep(5)
+        (root / "a.txt").write_text("changed")
+        assert (await anext(observation)).payload == b"changed"
 
 
-def test_what_can_be_watched_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "MAX_WATCHED", 2)
-    watched = watching.Watching(lambda path: pytest.fail("nobody runs it"))
-    observer: Any = object()
-    found = [watched.find((name,)) for name in ("a", "b")]
-    for observable in found:
-        assert observable is not None
-        observable.add(observer)
-    assert watched.find(("c",)) is None
-    assert found[0] is not None
-    found[0].discard(observer)
-    assert watched.find(("c",)) is not None
+async def test_a_client_is_told_to_come_back_when_too_many_files_are_open(
+    autojump_clock: MockClock, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Tree, path: tuple[str, ...]) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Tree, "open", refuse)
+    async with served(root) as client:
+        assert (await client.get("/a.txt")).code == Code.SERVICE_UNAVAILABLE
+
+
+async def test_a_directory_with_too_many_entries_is_not_listed(
+    autojump_clock: MockClock, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_coap.cli.tree.MAX_ENTRIES", 1)
+    async with served(root) as client:
+        assert (await client.get("/below")).code == Code.CONTENT
+        response = await client.get("/")
+    assert (response.code, response.text[:9]) == (Code.INTERNAL_SERVER_ERROR, "more than")
+
+
+async def test_a_listing_is_made_in_a_thread(autojump_clock: MockClock, root: Path) -> None:
+    called: list[str] = []
+
+    async def recording(function: Callable[..., Any], *args: Any) -> Any:
+        called.append(function.__name__)
+        return await at_once(function, *args)
+
+    tree = Tree(str(root))
+    in_thread: Any = recording
+    try:
+        await FileHandler(tree, in_thread=in_thread)(Request(Code.GET))
+    finally:
+        tree.close()
+    assert called == ["open", "_listing"]
+
+
+def test_the_format_of_an_ending_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+
+    def look_up(name: str) -> int:
+        looked_up.append(name)
+        return 23
+
+    monkeypatch.setattr("trio_coap.cli.files.content_format_of", look_up)
+    files._number_of.cache_clear()
+    try:
+        for number in range(100):
+            assert format_of(f"{number}.png") == 23
+    finally:
+        files._number_of.cache_clear()
+    assert looked_up == ["image/png"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_format", "code"),
+    [
+        ("/new.json", 50, Code.CREATED),
+        ("/new.json", 0, Code.CREATED),
+        ("/new.json", 42, Code.CREATED),
+        ("/new.json", None, Code.CREATED),
+        ("/new.bin", 60, Code.CREATED),
+        ("/new.json", 60, Code.UNSUPPORTED_CONTENT_FORMAT),
+        ("/new.cbor", 0, Code.UNSUPPORTED_CONTENT_FORMAT),
+    ],
+)
+async def test_a_body_has_the_format_that_the_name_says(
+    autojump_clock: MockClock, root: Path, path: str, content_format: int | None, code: Code
+) -> None:
+    async with served(root) as client:
+        assert (await client.put(path, b"1", content_format=content_format)).code == code
+    assert (root / path[1:]).exists() == (code == Code.CREATED)
 
 
 async def test_requests_are_logged_with_their_codes(autojump_clock: MockClock, root: Path) -> None:

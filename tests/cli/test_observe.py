@@ -47,6 +47,11 @@ def test_a_terminal_gets_the_time_too(coap, peer) -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d  nothing happens\n", outcome.text)
 
 
+def test_a_line_with_its_end_stands_behind_the_time_too(coap, peer) -> None:
+    outcome = coap("observe", peer.uri("/ending"), "--count", "1", is_terminal=True)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  the only state\n", outcome.text)
+
+
 def test_an_error_that_ends_it_is_the_status(coap, peer) -> None:
     outcome = coap("observe", peer.uri("/ending"))
     assert (outcome.status, outcome.text) == (4, "the only state\n")

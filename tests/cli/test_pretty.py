@@ -49,6 +49,11 @@ def test_a_payload_is_shown_as_what_it_is(payload: bytes, content_format: int | 
     assert payload_text(payload, content_format)[0] == text
 
 
+@pytest.mark.parametrize(("payload", "text"), [(b"on\n", "on\n"), (b"on", "on\n"), (b"on\n\n", "on\n\n"), (b"", "\n")])
+def test_a_line_that_ends_is_not_ended_twice(payload: bytes, text: str) -> None:
+    assert shown(payload, 0) == text
+
+
 def test_a_dump_has_offsets_and_characters() -> None:
     assert hex_dump(bytes(range(0x41, 0x52))).splitlines() == [
         "000000  41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50  ABCDEFGHIJKLMNOP",

@@ -63,16 +63,20 @@ def read_all(leader: int) -> bytes:
         shown += octets
 
 
-SIGINT_AS_USUAL = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-)
+LAUNCHER = """
+import os, resource, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if (descriptors := int(sys.argv[1])):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 """A child of a process that ignores SIGINT ignores it too, and nothing in subprocess changes that."""
 
 
 @contextmanager
-def started(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the command so that Ctrl-C reaches it, and end it in any case."""
-    launcher = (sys.executable, "-c", SIGINT_AS_USUAL)
+def started(*words: str, descriptors: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the command so that Ctrl-C reaches it, with so many *descriptors* if given, and end it in any case."""
+    launcher = (sys.executable, "-c", LAUNCHER, str(descriptors))
     with subprocess.Popen(
         (*launcher, *COAP, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as process:

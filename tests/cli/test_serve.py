@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_process import PATIENCE, started
 from tests.interop.peers import LIBCOAP_CLIENT, NEEDS_AIOCOAP, NEEDS_LIBCOAP, aiocoap_client
+from trio_coap import Block, Code, Request
 from trio_coap.cli.arguments import address as address_of
+from trio_coap.cli.serve import claim_descriptors
+from trio_coap.wire.codes import CON
+from trio_coap.wire.message import decode_message_untrusted, encode_message
 
 LONG = bytes(range(256)) * 20
 
 
 @contextmanager
-def serving(directory: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def serving(directory: Path, *words: str, descriptors: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Serve *directory*, and give the process and the URI that it says."""
-    with started("serve", str(directory), "--bind", "127.0.0.1:0", *words) as process:
+    with started("serve", str(directory), "--bind", "127.0.0.1:0", *words, descriptors=descriptors) as process:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         assert line.startswith("listening on coap://127.0.0.1:")
@@ -155,3 +162,42 @@ def test_an_address_to_listen_on(text: str, address: tuple[str | None, int]) -> 
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         address_of(text)
+
+
+@pytest.mark.parametrize(
+    ("granted", "most", "bodies"),
+    [(256, 256, 32), (256, 100_000, 1000), (100_000, 100_000, 1000), (200, 400, 80), (-1, -1, 1000), (20, 20, 1)],
+)
+def test_as_many_bodies_are_open_as_there_are_descriptors_for(
+    monkeypatch: pytest.MonkeyPatch, granted: int, most: int, bodies: int
+) -> None:
+    limits = [(granted, most)]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: limits.append(wanted))
+    assert claim_descriptors() == bodies
+
+
+def test_unfinished_uploads_leave_files_to_others(coap, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("content")
+    with serving(tmp_path, "--write", descriptors=DESCRIPTORS) as (_, uri), ExitStack() as opened:
+        answers = Counter(begin_upload(opened, uri, number) for number in range(DESCRIPTORS))
+        assert coap("get", f"{uri}/a.txt").stdout == b"content"
+    assert {code for code, _ in answers} == {Code.CONTINUE, Code.SERVICE_UNAVAILABLE}
+    assert not any(b"too many files" in diagnostic for _, diagnostic in answers)
+
+
+DESCRIPTORS = 190
+"""Few enough to run out of, and as many as it takes to have some for bodies."""
+
+
+def begin_upload(opened: ExitStack, uri: str, number: int) -> tuple[Code, bytes]:
+    """Send the first block of a body that never goes on, from an address of its own, and return code and payload of the answer."""
+    sock = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.settimeout(PATIENCE)
+    sock.connect(("127.0.0.1", int(uri.rpartition(":")[2])))
+    request = Request(Code.PUT, bytes(1024), uri_path=[f"{number}.bin"], block1=Block.of(0, True, 1024))
+    sock.send(encode_message(CON, request.code, number, b"t", request.options, request.payload))
+    while True:
+        message = decode_message_untrusted(sock.recv(2000))
+        if not message.is_empty:
+            return message.code, message.payload

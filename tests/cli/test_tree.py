@@ -198,6 +198,12 @@ def test_the_mode_of_a_file_stays(tree: Tree, root: Path) -> None:
     assert (root / "file.txt").stat().st_mode & 0o777 == 0o640
 
 
+def test_what_is_written_does_not_run_as_somebody_else(tree: Tree, root: Path) -> None:
+    (root / "file.txt").chmod(0o4755)
+    store(tree, "file.txt")
+    assert (root / "file.txt").stat().st_mode & 0o7777 == 0o755
+
+
 def test_directories_are_neither_written_nor_removed_nor_made(tree: Tree) -> None:
     for path in [("below",), ()]:
         with pytest.raises(IsADirectoryError):

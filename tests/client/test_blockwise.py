@@ -201,6 +201,18 @@ async def test_another_etag_starts_the_transfer_again(scene: Scene, autojump_clo
     assert (progress.received, progress.to_receive) == (32, 32)
 
 
+async def test_2_03_instead_of_a_block_starts_the_transfer_again(scene: Scene, autojump_clock: MockClock) -> None:
+    """The representation has become the one that the caller has; a validated request must not fail for it."""
+    response, requests = await play(
+        scene,
+        lambda: scene.client.get(scene.uri, etag=b"1"),
+        [block2(0, True, A, etag=b"2"), Response(Code.VALID, etag=b"1"), Response(Code.VALID, etag=b"1")],
+    )
+    assert isinstance(response, Response)
+    assert response.code is Code.VALID
+    assert shown(requests) == ["GET", "GET 2:1/0/16", "GET"]
+
+
 async def test_a_representation_that_changes_all_the_time_is_an_error(scene: Scene, autojump_clock: MockClock) -> None:
     answers = [block2(turn % 2, True, A, etag=bytes([turn])) for turn in range(8)]
     error, _ = await play(scene, lambda: scene.client.get(scene.uri), answers)
@@ -304,6 +316,50 @@ async def test_a_request_tag_is_used_again_after_the_answer_but_not_after_a_canc
     await scene.peer.receive_request()
     _, requests = await play(scene, lambda: scene.client.put(scene.uri, A + B, block_size=16), answers)
     assert [*seen, requests[0].options.request_tag] == [(b"",), (b"",), (b"\1",)]
+
+
+async def test_a_request_tag_is_not_used_again_before_the_whole_response_is_there(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """The requests for the blocks of the response carry it: who had the same would get into them."""
+    upload = [block1(Code.CONTINUE, 0, True), block1(Code.CHANGED, 1, False)]
+    tags = []
+    answers = [upload[0], Response(Code.CONTENT, A, block1=Block.of(1, False, 16), block2=Block.of(0, True, 16))]
+
+    async def read_on() -> Response:
+        async with scene.client.stream(Code.POST, scene.uri, A + B, block_size=16):
+            return await scene.client.put(scene.uri, A + B, block_size=16)
+
+    async def read_all() -> Response:
+        async with scene.client.stream(Code.POST, scene.uri, A + B, block_size=16) as streamed:
+            assert b"".join([chunk async for chunk in streamed.stream()]) == A + B
+            return await scene.client.put(scene.uri, A + B, block_size=16)
+
+    for read, more in ((read_all, [block2(1, False, B)]), (read_on, [])):
+        _, requests = await play(scene, read, [*answers, *more, *upload])
+        tags.append((requests[0].options.request_tag, requests[-1].options.request_tag))
+    assert tags == [((b"",), (b"",)), ((b"",), (b"\1",))]
+
+
+async def test_only_short_requests_to_one_resource_at_a_time_have_request_tags(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Their responses may be long, and without a tag the server cannot tell whose blocks are asked for."""
+    seen: list[tuple[bytes, ...]] = []
+
+    async def ask(uri: str) -> None:
+        with trio.move_on_after(5):
+            await scene.client.post(uri, b"x")
+
+    for uris in ([scene.uri, f"{scene.uri}/other"], [scene.uri, scene.uri], [scene.uri]):
+        async with trio.open_nursery() as nursery:
+            for uri in uris:
+                nursery.start_soon(ask, uri)
+                with trio.fail_after(1):
+                    request = await scene.peer.receive_request()
+                scene.peer.acknowledge(request)
+                seen.append(request.options.request_tag)
+    assert seen == [(), (), (), (b"\1",), ()]
 
 
 async def test_smaller_blocks_after_4_13(scene: Scene, autojump_clock: MockClock) -> None:

@@ -100,6 +100,45 @@ async def test_a_stream_that_changes_the_resource_counts(autojump_clock: MockClo
         assert house.asked == asked + 1
 
 
+async def test_a_handle_that_changes_the_resource_counts(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.get()
+        async with house.client.request(Code.PUT, "/r", b"2") as handle:
+            await handle.receive()
+            house.says(b"2")
+            assert await house.get() == b"2"
+        assert await house.get() == b"2"
+        assert house.asked == 3  # Leaving changes nothing.
+
+
+async def test_a_handle_that_is_refused_leaves_everything_fresh(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.get()
+        house.answer = lambda request: Response(Code.FORBIDDEN)
+        async with house.client.request(Code.PUT, "/r", b"2") as handle:
+            await handle.receive()
+        assert await house.get() == b"1"
+
+
+async def test_a_handle_that_is_left_before_the_answer_counts(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.get()
+        house.delays = [10]
+        async with house.client.request(Code.PUT, "/r", b"2"):
+            await trio.sleep(1)
+        house.says(b"2")
+        assert await house.get() == b"2"
+
+
+async def test_a_handle_that_reads_changes_nothing(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.get()
+        async with house.client.request(Code.GET, "/r") as handle:
+            await handle.receive()
+        await house.get()
+        assert house.asked == 2
+
+
 async def test_the_application_may_invalidate_and_clear(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         house.says(b"1", etag=b"1")

@@ -149,7 +149,9 @@ async def test_the_server_is_that_of_any_uri_of_it_or_the_remote(scene: Scene, a
     assert_nothing_is_left(scene.endpoint)
 
 
-@pytest.mark.parametrize("filters", [{"rt": False}, {"a=b": "c"}, {f"x{n}": "1" for n in range(MAX_FILTERS + 1)}])
+@pytest.mark.parametrize(
+    "filters", [{"rt": False}, {"rt": "\ud800"}, {"a=b": "c"}, {f"x{n}": "1" for n in range(MAX_FILTERS + 1)}]
+)
 async def test_what_is_no_filter_is_the_callers_mistake(filters: dict[str, Filter], scene: Scene) -> None:
     with pytest.raises(LocalProtocolError):
         await scene.client.discover(scene.uri, **filters)

@@ -266,14 +266,24 @@ def test_the_answer_leaves_from_the_address_that_was_asked() -> None:
     assert engine.outbox[0].local_address is OURS
 
 
-def test_the_answer_to_a_group_request_does_not_leave_from_the_group_address() -> None:
+def test_the_answer_to_a_group_request_waits_for_a_moment_of_its_leisure() -> None:
+    """Section 8.2; it tells the driver which group was asked, so that it leaves by that interface."""
     engine, server = make_engine(), Server()
     engine.request_listener = server
     request = get(type=NON, message_id=1)
     engine.hear(request, PEER, GROUP)
-    server.entries[0].respond(Response(Code.CONTENT), 0.0)
+    (entry,) = server.entries
+    assert entry.respond(Response(Code.CONTENT), 0.0) is None
+    assert entry.respond_at is not None
+    assert 0 < entry.respond_at < engine.parameters.default_leisure
     engine.hear(request, PEER, GROUP)
-    assert [datagram.local_address for datagram in engine.outbox] == [None, None]
+    engine.process_due(entry.respond_at - 0.001)
+    assert engine.outbox == []
+    engine.process_due(entry.respond_at)
+    engine.hear(request, PEER, GROUP)
+    assert [datagram.local_address for datagram in engine.outbox] == [GROUP, GROUP]
+    assert [datagram.message.type for datagram in engine.outbox] == [NON, NON]
+    assert entry.time_due == engine.parameters.non_lifetime
 
 
 def test_a_group_request_gets_neither_acknowledgement_nor_reset() -> None:

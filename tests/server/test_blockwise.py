@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import attrs
 import pytest
@@ -128,6 +128,23 @@ async def test_row_block1_repeated_block(opened: Open, autojump_clock: MockClock
             once, again = [await ask.put(number, more, payload) for _ in range(2)]
             assert (once.code, once.options) == (again.code, again.options)
     assert store.bodies == [A + B + C]
+
+
+async def test_a_repeated_last_block_is_answered_with_the_same_error(opened: Open, autojump_clock: MockClock) -> None:
+    calls = []
+
+    async def handler(request: Request) -> None:
+        calls.append(request)
+        async with trio.open_nursery():
+            raise Conflict("not now")
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        await ask.put(0, True, A)
+        answers = [await ask.put(1, False, B) for _ in range(2)]
+    for answer in answers:
+        assert (answer.code, answer.text, answer.options.block1) == (Code.CONFLICT, "not now", Block(1, False, 0))
+    assert len(calls) == 1
 
 
 async def test_a_repeated_block_with_other_content_is_out_of_order(opened: Open, autojump_clock: MockClock) -> None:
@@ -448,19 +465,20 @@ async def test_a_stream_that_fails_is_an_error_of_ours(opened: Open, autojump_cl
     assert [call.payload for call in calls] == [A + B, A + B]
 
 
+@pytest.mark.parametrize("is_of_trio", [False, True])
 async def test_a_stream_is_closed_when_the_server_has_no_room_to_run_it(
-    coap_network: VirtualNetwork, autojump_clock: MockClock, tmp_path: Path
+    is_of_trio: bool, coap_network: VirtualNetwork, autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     files = []
 
     async def wait() -> None:
         await trio.sleep(10)
 
-    def handler(request: Request) -> BinaryIO | Awaitable[None]:
+    def handler(request: Request) -> Any:
         if request.payload:
             return wait()
         files.append((tmp_path / "body").open("w+b"))
-        return files[-1]
+        return trio.wrap_file(files[-1]) if is_of_trio else files[-1]
 
     async with open_stage(handler, coap_network, max_running_handlers=1) as stage:
         stage.send(make_request(payload=b"wait", message_id=1000))

@@ -138,6 +138,21 @@ async def test_row_block1_body_above_the_limit_in_one_message(
         assert stage.endpoint.counters.turned_away["max_body"] == 3
 
 
+async def test_hop_limit_and_no_response_do_not_tell_bodies_apart(opened: Open, autojump_clock: MockClock) -> None:
+    bodies = []
+    async with opened(lambda request: bodies.append(request.payload)) as stage:
+        ask = Asking(stage)
+        await ask.put(0, True, A, hop_limit=10)
+        await ask.put(1, True, B, hop_limit=9)
+        last = make_request(
+            code=Code.PUT, payload=C, message_id=99, block1=Block(2, False, 0), hop_limit=9, no_response=2
+        )
+        stage.send(last)
+        answer = await stage.peer.receive()
+    assert answer.is_empty
+    assert bodies == [A + B + C]
+
+
 async def test_a_stream_that_is_dropped_while_it_is_read_is_closed(opened: Open, autojump_clock: MockClock) -> None:
     closed: list[int] = []
     made: list[int] = []

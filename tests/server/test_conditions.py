@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,21 @@ async def test_a_not_found_that_a_handler_got_as_a_client_is_no_state(autojump_c
             assert (await client.put("/r", b"", if_none_match=True)).code == Code.INTERNAL_SERVER_ERROR
 
 
+@pytest.mark.parametrize("how", ["handler", "function"])
+async def test_a_not_found_from_a_nursery_says_that_there_is_nothing(how: str, autojump_clock: MockClock) -> None:
+    async def look(request: Request) -> bytes:
+        async with trio.open_nursery():
+            raise NotFound
+
+    site = Site()
+    site.get("/r", etag=True if how == "handler" else look)(look)
+    site.put("/r")(lambda request: Response(Code.CREATED))
+    async with open_pair(site) as (client, _):
+        assert (await client.put("/r", if_none_match=True)).code == Code.CREATED
+        assert (await client.put("/r", if_match=[b""])).code == Code.PRECONDITION_FAILED
+        assert (await client.get("/r")).code == Code.NOT_FOUND
+
+
 # Streams.
 
 
@@ -432,7 +447,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("how", ["hash", "function"])
-@pytest.mark.parametrize("kind", ["function", "partial", "object"])
+@pytest.mark.parametrize("kind", ["function", "partial", "object", "partial of an object", "decorated"])
 async def test_of_two_requests_that_wait_for_their_handlers_one_wins(
     how: str, kind: str, autojump_clock: MockClock
 ) -> None:
@@ -444,7 +459,17 @@ async def test_of_two_requests_that_wait_for_their_handlers_one_wins(
     async def write(request: Request) -> None:
         await writer(request)
 
-    handlers: dict[str, Callable[..., Any]] = {"function": write, "partial": partial(write), "object": writer}
+    @wraps(write)
+    def decorated(request: Request) -> Any:
+        return write(request)
+
+    handlers: dict[str, Callable[..., Any]] = {
+        "function": write,
+        "partial": partial(write),
+        "object": writer,
+        "partial of an object": partial(writer),
+        "decorated": decorated,
+    }
     lamp.site.post("/r")(handlers[kind])
 
     async def run(waiting: Any) -> None:

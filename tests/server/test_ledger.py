@@ -51,6 +51,19 @@ def test_the_oldest_makes_room_and_is_counted(ledger: Ledger[str], dropped: list
     assert (dropped, counted) == (["0"], {"max_bodies_per_remote": 1})
 
 
+def test_who_has_too_much_makes_room_of_its_own(ledger: Ledger[str], dropped: list[str]) -> None:
+    ledger.put(("b", 1), "theirs", 10, 0)
+    for number in range(3):
+        assert ledger.put_evicting(("a", number), str(number), 10, now=1 + number)
+    assert (dropped, ledger.values()) == (["0"], ["theirs", "1", "2"])
+
+
+def test_who_has_nothing_takes_the_room_of_the_oldest(ledger: Ledger[str], dropped: list[str]) -> None:
+    for number, remote in enumerate("abcd"):
+        assert ledger.put_evicting((remote, 1), remote, 10, now=number)
+    assert (dropped, ledger.values()) == (["a"], ["b", "c", "d"])
+
+
 def test_what_can_never_fit_takes_nothing_from_others(
     ledger: Ledger[str], dropped: list[str], counted: Counter[str]
 ) -> None:

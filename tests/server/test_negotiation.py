@@ -21,7 +21,9 @@ from trio_coap import (
     Response,
     Site,
     StreamedBody,
+    StreamedRequest,
     UnsupportedContentFormat,
+    block_policy,
 )
 from trio_coap.server.negotiation import MethodHandler, choose
 from trio_coap.testing import VirtualNetwork, open_pair
@@ -377,3 +379,20 @@ def test_a_critical_option_is_understood_if_who_answers_processes_it() -> None:
     assert understood(JSON) == {1}
     assert understood(CBOR) == set()
     assert understood(TEXT) == {1}  # Or else it would be answered with 4.02, and not with 4.15.
+
+
+@pytest.mark.parametrize("payload", [b"a" * 16, b"a" * 3000])
+async def test_a_body_without_format_goes_to_the_handler_that_takes_any(
+    payload: bytes, autojump_clock: MockClock
+) -> None:
+    site = Site()
+    site.put("/r", consumes="json")(lambda request: "json")
+
+    @site.put("/r")
+    @block_policy(streams=True)
+    async def read(request: StreamedRequest) -> str:
+        return f"{len(b''.join([chunk async for chunk in request.stream()]))} octets"
+
+    async with open_pair(site) as (client, _):
+        assert (await client.put("/r", payload)).text == f"{len(payload)} octets"
+        assert (await client.put("/r")).text == "json"

@@ -11,6 +11,7 @@ from tests.server.stage import make_request, open_stage, with_option
 from trio_coap import (
     Code,
     Conflict,
+    LocalProtocolError,
     NotificationPolicy,
     Options,
     Request,
@@ -65,7 +66,10 @@ def test_an_etag_can_be_taken_back() -> None:
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda site: site.get("/r", produce="json"), "no declaration 'produce' here; there are attributes, consumes"),
+        (
+            lambda site: site.get("/r", produce="json"),
+            "no declaration 'produce' here; there are answers_groups, attributes, consumes",
+        ),
         (lambda site: site.resource("/r", produces="json"), "no declaration 'produces' here"),
         (lambda site: site.resource("/r").method(Code.GET, rt="x"), "no declaration 'rt' here"),
     ],
@@ -73,6 +77,12 @@ def test_an_etag_can_be_taken_back() -> None:
 def test_a_declaration_that_does_not_exist_is_refused(declare: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         declare(Site())
+
+
+@pytest.mark.parametrize("etag", [b"1", "1", None])
+def test_an_etag_that_is_no_function_is_refused(etag: Any) -> None:
+    with pytest.raises(LocalProtocolError, match="a function that returns the ETag"):
+        Site().resource("/r", etag=etag)
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete", "fetch", "patch", "ipatch"])

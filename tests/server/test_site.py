@@ -272,3 +272,17 @@ async def test_methods_over_the_wire(autojump_clock: MockClock) -> None:
         assert (await client.get("/lamp")).text == "yes"
         response = await client.delete("/lamp")
     assert (response.code, response.text) == (Code.METHOD_NOT_ALLOWED, "DELETE is not among GET, PUT")
+
+
+async def test_a_handler_reads_a_request_as_json(autojump_clock: MockClock) -> None:
+    """As the example of the class has it."""
+    site = Site()
+    lamps = {}
+
+    @site.put("/lamps/{number:int}", consumes="json", rt="light")
+    def switch_lamp(request: Request, number: int) -> None:
+        lamps[number] = request.json()
+
+    async with open_pair(site) as (client, _):
+        assert (await client.put("/lamps/1", '{"on": true}', content_format=50)).code == Code.CHANGED
+    assert lamps == {1: {"on": True}}

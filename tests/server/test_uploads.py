@@ -27,6 +27,7 @@ from trio_coap import (
     Request,
     Response,
     Site,
+    StreamedBody,
     StreamedRequest,
     block_policy,
 )
@@ -341,6 +342,18 @@ async def test_an_error_response_before_the_end_ends_the_transfer(opened: Open, 
         assert len(stage.server.blockwise.uploads) == 0
 
 
+async def test_an_error_with_a_stream_before_the_end_ends_the_transfer(opened: Open, autojump_clock: MockClock) -> None:
+    async def handler(request: StreamedRequest) -> StreamedBody:
+        await request.receive_some()
+        return StreamedBody(iter([b"not", b" now"]), Code.CONFLICT)
+
+    async with opened(handler) as stage:
+        ask = Asking(stage)
+        answer = await ask.put(0, True, A)
+        assert (answer.code, answer.payload) == (Code.CONFLICT, b"not now")
+        assert len(stage.server.blockwise.uploads) == 0
+
+
 async def test_a_success_before_the_end_answers_the_last_block(opened: Open, autojump_clock: MockClock) -> None:
     async def handler(request: StreamedRequest) -> bytes:
         return await request.receive_some()
@@ -449,42 +462,6 @@ async def test_path_parameters_come_as_ever(coap_network: VirtualNetwork, autoju
         ]
         answers = [await stage.ask(block) for block in blocks]
         assert answers[-1].text == "7: 2"
-
-
-async def test_two_tasks_cannot_read_one_body(opened: Open, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> str:
-        await request.receive_some()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(request.receive_some)
-            await wait_all_tasks_blocked()
-            with pytest.raises(trio.BusyResourceError):
-                await request.receive_some()
-        return "once"
-
-    async with opened(handler) as stage:
-        ask = Asking(stage)
-        await ask.put(0, True, A)
-        assert (await ask.put(1, False, B)).text == "once"
-
-
-async def test_cancelled_reading_loses_nothing(opened: Open, autojump_clock: MockClock) -> None:
-    async def handler(request: StreamedRequest) -> bytes:
-        body = b""
-        while True:
-            with trio.move_on_after(1) as scope:
-                chunk = await request.receive_some()
-                body += chunk
-                if not chunk:
-                    return body
-            assert scope.cancelled_caught in (True, False)
-
-    async with opened(handler) as stage:
-        ask = Asking(stage)
-        for number, payload in enumerate((A, B)):
-            await trio.sleep(10)
-            await ask.put(number, True, payload)
-        await trio.sleep(10)
-        assert (await ask.put(2, False, C)).payload == A + B + C
 
 
 @pytest.mark.parametrize("sees_blocks", [True, False])

@@ -72,6 +72,15 @@ async def test_fetch_is_validated_too(autojump_clock: MockClock) -> None:
 # Bodies in blocks, and streams.
 
 
+async def test_the_same_octets_in_another_format_are_another_representation(autojump_clock: MockClock) -> None:
+    site = Site()
+    site.get("/r", produces=["text/plain", "json"])(lambda request: "1" * 2000)
+    async with open_pair(site) as (client, _):
+        etag = (await client.get("/r", accept=0)).options.etag
+        assert (await client.get("/r", accept=50, etag=etag)).code == Code.CONTENT
+        assert (await client.get("/r", accept=0, etag=etag)).code == Code.VALID
+
+
 @pytest.mark.parametrize("size", [16, 64, 1024])
 async def test_the_etag_of_a_long_body_is_known_again_whatever_the_block_size(
     size: int, autojump_clock: MockClock
@@ -267,6 +276,17 @@ async def test_a_function_gives_a_stream_its_etag(autojump_clock: MockClock) -> 
         assert (await client.get("/plain")).options.etag == TAG
         response = await client.get("/later")
         assert (response.options.etag, len(response.payload)) == (TAG, 3000)
+
+
+async def test_the_function_can_say_that_there_is_no_etag(autojump_clock: MockClock) -> None:
+    site = Site()
+    site.get("/r", etag=lambda request: b"")(lambda request: "on")
+    site.put("/r")(lambda request: None)
+    async with open_pair(site) as (client, _):
+        answer = await client.get("/r")
+        assert (answer.code, answer.options.etag) == (Code.CONTENT, None)
+        assert (await client.put("/r", if_match=[b""])).code == Code.CHANGED
+        assert (await client.put("/r", if_none_match=True)).code == Code.PRECONDITION_FAILED
 
 
 async def test_the_function_is_asked_about_the_format_that_was_picked(autojump_clock: MockClock) -> None:

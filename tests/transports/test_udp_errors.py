@@ -24,6 +24,7 @@ from trio_coap import (
 from trio_coap.transports.driver import run_endpoint
 from trio_coap.transports.udp import endpoint as udp
 from trio_coap.transports.udp.errors import MAX_DRAINED, QueuedError, SockExtendedErr, drain_errors, enable_errors
+from trio_coap.transports.udp.sending import SEND_ATTEMPTS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux queues ICMP errors")
 
@@ -151,12 +152,12 @@ async def test_a_pending_error_about_one_peer_does_not_keep_a_request_from_anoth
         endpoint.set_bound_socket(sock)
         async with run_endpoint(endpoint):
             client = Client(endpoint)
-            sock.send_errors = [ConnectionRefusedError(errno.ECONNREFUSED, "of another")] * (udp.SEND_ATTEMPTS - 1)
+            sock.send_errors = [ConnectionRefusedError(errno.ECONNREFUSED, "of another")] * (SEND_ATTEMPTS - 1)
             async with client.request(Code.GET, f"coap://127.0.0.1:{peer.getsockname()[1]}/r") as handle:
                 with trio.fail_after(PATIENCE):
                     await peer.recv(100)
                 assert handle.transmissions == 1
-            sock.send_errors = [OSError(errno.ENETUNREACH, "no route")] * udp.SEND_ATTEMPTS
+            sock.send_errors = [OSError(errno.ENETUNREACH, "no route")] * SEND_ATTEMPTS
             with pytest.raises(NetworkError, match="no route"):
                 await client.get("coap://192.0.2.1/r")
 
@@ -273,7 +274,10 @@ async def test_an_error_about_the_way_is_ignored_and_counted(queued: list[Queued
             queued.append(QueuedError(peer.getsockname(), sent, expired))
             endpoint._receive_batch()
             assert endpoint.statistics().tokens == 1
-            assert endpoint.statistics().rejected == {"an ICMP error about the way": 1}
+            counted = endpoint.statistics().socket
+            assert counted is not None
+            assert counted.errors_ignored == {"about the way, or of our own host": 1}
+            assert counted.errors_believed == 0
     endpoint.close()
 
 

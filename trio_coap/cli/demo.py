@@ -21,7 +21,7 @@ from trio_coap.cli.trace import TracePrinter, WireEvent, open_watched_endpoint
 from trio_coap.client import Client, Progress
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.server import Site, StreamedRequest, block_policy, serve
-from trio_coap.transports.udp.endpoint import open_endpoint
+from trio_coap.transports.udp.opening import open_endpoint
 from trio_coap.wire.codes import ACK, CON, RST, Code, MessageType
 from trio_coap.wire.message import Message, Request
 

@@ -1,4 +1,4 @@
-"""``coap discover``: what a server offers (:rfc:`6690`, :rfc:`7252` section 7.2).
+"""``coap discover``: what a server offers, or who answers in a group (:rfc:`6690`, :rfc:`7252` section 7.2).
 
 Rule: at a terminal it is a table for people; otherwise each link is a line, as a server would write it, or a record.
 """
@@ -13,14 +13,18 @@ from collections.abc import Sequence
 import trio
 
 from trio_coap.cli.describe import JsonValue, printable
+from trio_coap.cli.group import discover_group
 from trio_coap.cli.pretty import show_links
-from trio_coap.cli.problems import SUCCESS, CommandFailure, UsageError
+from trio_coap.cli.problems import SUCCESS, CommandFailure
 from trio_coap.cli.request import transmission_parameters
 from trio_coap.cli.streams import say
-from trio_coap.cli.target import read_uri
+from trio_coap.cli.target import is_group, read_uri
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.client import Client
+from trio_coap.client.discovery import Filter
+from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import TransmissionParameters
+from trio_coap.transports.udp.groups import ALL_COAP_NODES
 from trio_coap.wire.linkformat import Link, LinkError, format_links
 from trio_coap.wire.uri import CoapUri
 
@@ -29,18 +33,23 @@ _FILTERS = ("rt", "if_", "ct", "href", "title")
 
 def run_discover(arguments: Namespace) -> int:
     """List what the server that *arguments* name offers, and return the exit status."""
-    if not arguments.uri:
-        raise UsageError(
-            "whom to ask is missing: write coap discover HOST; asking everybody at once is not possible yet"
-        )
-    uri = read_uri(arguments.uri)
-    filters = {name: getattr(arguments, name) for name in _FILTERS if getattr(arguments, name) is not None}
-    links = trio.run(_discover, uri, filters, transmission_parameters(arguments), arguments)
+    filters: dict[str, Filter] = {
+        name: getattr(arguments, name) for name in _FILTERS if getattr(arguments, name) is not None
+    }
+    parameters = transmission_parameters(arguments)
+    uri = read_uri(arguments.uri, may_be_group=True) if arguments.uri else None
+    if uri is None or is_group(uri):
+        uris = [uri.unparse()] if uri is not None else [Endpoint(host=group).uri for group in ALL_COAP_NODES]
+        whom = "who answered"
+        links: Sequence[Link] = trio.run(discover_group, uris, filters, parameters, arguments)
+    else:
+        whom = f"coap://{uri.authority}"
+        links = trio.run(_discover, uri, filters, parameters, arguments)
     if arguments.jsonl:
         for link in links:
             print(json.dumps(_record(link)), flush=True)
     elif not links:
-        say(f"coap: coap://{uri.authority} offers nothing{' of that kind' if filters else ''}")
+        say(f"coap: {whom} offers nothing{' of that kind' if filters else ''}")
     elif sys.stdout.isatty():
         show_links(links)
     else:
@@ -50,7 +59,7 @@ def run_discover(arguments: Namespace) -> int:
 
 
 async def _discover(
-    uri: CoapUri, filters: dict[str, str | int], parameters: TransmissionParameters, arguments: Namespace
+    uri: CoapUri, filters: dict[str, Filter], parameters: TransmissionParameters, arguments: Namespace
 ) -> Sequence[Link]:
     watcher = TracePrinter() if arguments.verbose else None
     deadline = float("inf") if arguments.timeout is None else arguments.timeout

@@ -13,6 +13,8 @@ the client has it (ETag)                               2.03
 an Accept that is not the file's format                4.06
 what there is not, or not to be seen                   4.04
 what the system or the tree forbids                    4.03
+a body in another format than the file's name says    4.15
+too many files are open                                5.03
 anything else; writing where it is not allowed         4.05
 =====================================================  ===============================================
 
@@ -28,13 +30,24 @@ import mimetypes
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple, final
 from urllib.parse import quote
 
 import trio
 
-from trio_coap.cli.tree import Condition, ConditionFailed, Listing, Path, Tree, etag_of, segments
+from trio_coap.cli.describe import is_textual
+from trio_coap.cli.tree import (
+    MAX_ENTRIES,
+    SHORTAGES,
+    Condition,
+    ConditionFailed,
+    Listing,
+    Path,
+    Tree,
+    etag_of,
+    segments,
+)
 from trio_coap.cli.watching import Watching
 from trio_coap.server import Observable, StreamedBody, StreamedRequest, block_policy
 from trio_coap.wire.codes import Code
@@ -51,6 +64,8 @@ from trio_coap.wire.response_errors import (
     NotFound,
     PreconditionFailed,
     ResponseError,
+    ServiceUnavailable,
+    UnsupportedContentFormat,
 )
 
 _logger = logging.getLogger(__name__)
@@ -62,6 +77,9 @@ CORE: Path = (".well-known", "core")
 
 OCTETS = 42
 """The Content-Format application/octet-stream."""
+
+TEXT = 0
+"""The Content-Format text/plain."""
 
 _CONDITIONS = frozenset({1, 5})  # If-Match and If-None-Match
 _PATH_CHARACTERS = "!$&'()*+,;=:@"
@@ -76,6 +94,8 @@ _ERRORS: dict[int | None, tuple[type[ResponseError], str]] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (Forbidden, "that is not allowed")),
     errno.EISDIR: (MethodNotAllowed, "a directory can only be read"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (InternalServerError, "there is no room left")),
+    **dict.fromkeys(SHORTAGES, (ServiceUnavailable, "too many files are open: try again later")),
+    errno.E2BIG: (InternalServerError, f"more than {MAX_ENTRIES} entries are not listed"),
 }
 
 
@@ -124,6 +144,10 @@ class FileHandler:
         """See :class:`trio_coap.server.dispatcher.UnderstandingHandler`."""
         return _CONDITIONS if request.code in (Code.PUT, Code.DELETE) else frozenset()
 
+    def answers_group(self, request: Request) -> bool:
+        """See :class:`trio_coap.server.groups.GroupHandler`: a group is for being found, not for files."""
+        return request.code is Code.GET and request.options.uri_path == (".well-known", "core")
+
     def find_handler(self, request: Request) -> object:
         """Return what has the policy for the body of *request*."""
         return None if request.code in (Code.GET, Code.DELETE) else self._streaming
@@ -162,8 +186,12 @@ class FileHandler:
         path = segments(request.options.uri_path)
         found = await self._in_thread(self._tree.open, () if path == CORE else path)
         if isinstance(found, Listing):
-            self.watching.seen(path, found.etag)
-            return _respond(request, found.etag, LINK_FORMAT) or _listing(found, path, request)
+            etag = found.etag
+            self.watching.seen(path, etag)
+            response = _respond(request, etag, LINK_FORMAT)
+            if response is None:  # It may be long, and others are served meanwhile.
+                response = await self._in_thread(_listing, found, path, request)
+            return response
         try:
             etag = etag_of(os.fstat(found.fileno()))
             self.watching.seen(path, etag)
@@ -180,6 +208,7 @@ class FileHandler:
 
     async def _put(self, request: StreamedRequest) -> Response:
         path = segments(request.options.uri_path)
+        _require_format(path, request.options.content_format)
         replacement = await self._in_thread(self._tree.begin, path, condition_of(request))
         try:
             async for piece in request.stream():
@@ -232,10 +261,27 @@ def format_of(name: str) -> int:
     media_type = _FORMATS.get(ending, media_type)
     if media_type is None or coding is not None:
         return OCTETS
+    return _number_of(media_type)
+
+
+@cache  # Of the few media types that names have: a listing asks for each file.
+def _number_of(media_type: str) -> int:
     try:
         return content_format_of(media_type)
     except UnknownContentFormat:
         return OCTETS
+
+
+def _require_format(path: Path, given: int | None) -> None:
+    """Refuse a body that says to be something else than the name of the file does; any text may be sent as text/plain.
+
+    Raises:
+      UnsupportedContentFormat: if it does.
+    """
+    named = format_of(path[-1]) if path else OCTETS
+    if OCTETS in (named, given) or given in (None, named) or (given == TEXT and is_textual(named)):
+        return
+    raise UnsupportedContentFormat(f"a file of that name has Content-Format {named}, not {given}")
 
 
 def condition_of(request: Request) -> Condition:

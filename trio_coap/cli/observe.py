@@ -171,7 +171,8 @@ async def _print_state(response: Response) -> None:
     payload, content_format = response.payload, response.options.content_format
     if sys.stdout.isatty():
         await _wait_until_read()
-        is_short = content_format != LINK_FORMAT and "\n" not in payload_text(payload, content_format)[0]
+        text = payload_text(payload, content_format)[0]
+        is_short = content_format != LINK_FORMAT and "\n" not in text.removesuffix("\n")
         print(time.strftime("%H:%M:%S"), end="  " if is_short else "\n")
         show_payload(payload, content_format)
         return

@@ -100,6 +100,8 @@ Ctrl-C and SIGTERM tell the server that nothing more is wanted, and end within a
 
 _DISCOVER = """\
 examples:
+  coap discover
+  coap discover 224.0.1.187 --rt temperature --timeout 3
   coap discover localhost
   coap discover localhost --rt temperature --ct json
   coap discover 'coap://[2001:db8::1]' --href '/sensors/*' --jsonl
@@ -217,8 +219,16 @@ def _add_observe(verbs: Verbs[Parser]) -> None:
 
 
 def _add_discover(verbs: Verbs[Parser]) -> None:
-    verb = add_verb(verbs, "discover", "list what a server offers (RFC 6690)", f"{_DISCOVER}\n{EXIT_STATUSES}")
-    verb.add_argument("uri", metavar="HOST", nargs="?", default="", help="whom to ask: a host, host:port, or a URI")
+    verb = add_verb(
+        verbs, "discover", "list what a server offers, or who offers what (RFC 6690)", f"{_DISCOVER}\n{EXIT_STATUSES}"
+    )
+    verb.add_argument(
+        "uri",
+        metavar="HOST",
+        nargs="?",
+        default="",
+        help="whom to ask: a host, host:port, a URI, or a group; without it, all CoAP nodes nearby",
+    )
     group = verb.add_argument_group("filters; a * at the end stands for any further characters")
     group.add_argument("--rt", metavar="TYPE", help="only resources of that type")
     group.add_argument("--if", metavar="INTERFACE", dest="if_", help="only resources with that interface")
@@ -231,7 +241,9 @@ def _add_discover(verbs: Verbs[Parser]) -> None:
     add_verbose(output)
     add_jsonl(output, "print a record in JSON for each resource")
     transmission = verb.add_argument_group("transmission")
-    add_timeout(transmission, "give up when that has passed; unless given, 93 s without an acknowledgement")
+    add_timeout(
+        transmission, "give up when that has passed; unless given, 93 s without an acknowledgement, or 7 s of a group"
+    )
     add_ack_timeout(transmission)
     add_max_retransmit(transmission)
 

@@ -17,10 +17,12 @@ from trio_coap.cli.plugtest_observe import ChangingResources
 from trio_coap.cli.plugtest_resources import make_resources
 from trio_coap.cli.plugtest_storage import make_storage
 from trio_coap.cli.problems import SUCCESS
+from trio_coap.cli.serve import join_groups
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.server import EchoPolicy, Server, Site, serve
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments
+from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.opening import EndpointArguments
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import Forbidden
 
@@ -123,6 +125,9 @@ async def _serve_until_signalled(host: str | None, port: int, period: float) -> 
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 plugtest: Plugtest = await nursery.start(partial(serve_plugtest, host, port, period=period))
+                endpoint = plugtest.server.endpoint
+                if isinstance(endpoint, SocketEndpoint) and endpoint.is_unspecified:
+                    join_groups(endpoint)
                 print(f"listening on {plugtest.uri}", flush=True)
                 await anext(signals)
                 nursery.cancel_scope.cancel()

@@ -33,6 +33,7 @@ def show_payload(payload: bytes, content_format: int | None, stream: TextIO | No
         _show_table(table, stream)
         return
     text, is_structured = payload_text(payload, content_format)
+    text = text.removesuffix("\n")  # Printing ends the line.
     try:
         import rich.console
         import rich.highlighter

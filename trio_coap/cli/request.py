@@ -17,7 +17,7 @@ from trio_coap.cli.pretty import show_payload
 from trio_coap.cli.problems import CommandFailure, UsageError, exit_status
 from trio_coap.cli.progress import shown_progress
 from trio_coap.cli.streams import say
-from trio_coap.cli.target import read_uri
+from trio_coap.cli.target import is_group, read_uri
 from trio_coap.cli.trace import TracePrinter, open_watched_endpoint
 from trio_coap.cli.transfer import Plan, transfer
 from trio_coap.client import Client, Progress
@@ -30,7 +30,12 @@ from trio_coap.wire.response_errors import error_for_response
 
 def run_request(arguments: Namespace) -> int:
     """Send the request that *arguments* stand for, show the response, and return the exit status."""
-    plan = make_plan(arguments)
+    plan = make_plan(arguments, may_be_group=True)
+    if is_group(plan.uri):
+        # That module shows responses as this one does.
+        from trio_coap.cli.group import run_group_request
+
+        return run_group_request(plan, arguments)
     watcher = TracePrinter() if arguments.verbose else None
     with open_output_file(arguments.output) as output:
         response, elapsed = trio.run(_exchange, plan, watcher, output)
@@ -38,18 +43,18 @@ def run_request(arguments: Namespace) -> int:
         if has_payload(response) and output is not None:
             output.write(response.payload)  # Of an error; that of a success is there already.
         elif has_payload(response) and not arguments.jsonl:
-            _print_payload(response)
+            print_payload(response)
     return exit_status(response.code)
 
 
-def make_plan(arguments: Namespace) -> Plan:
-    """Return what *arguments* ask for.
+def make_plan(arguments: Namespace, *, may_be_group: bool = False) -> Plan:
+    """Return what *arguments* ask for, of a host or also of a group.
 
     Raises:
       UsageError: if that makes no sense.
       LocalProtocolError: likewise.
     """
-    uri = read_uri(arguments.uri)
+    uri = read_uri(arguments.uri, may_be_group=may_be_group)
     payload = Payload() if arguments.method in (Code.GET, Code.DELETE) else read_payload(arguments)
     options = read_options(arguments.option, accept=arguments.accept, content_format=payload.content_format)
     parameters = transmission_parameters(arguments)
@@ -132,7 +137,8 @@ def _is_diagnostic(response: Response) -> bool:
     return not response.code.is_success and response.options.content_format is None
 
 
-def _print_payload(response: Response) -> None:
+def print_payload(response: Response) -> None:
+    """Put the payload of *response* on standard output: as it is, or at a terminal for people."""
     if sys.stdout.isatty():
         show_payload(response.payload, response.options.content_format)
     else:

@@ -13,8 +13,12 @@ _WITHOUT_SLASHES = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):/?(?![0-9
 _BARE_IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^/\]]+)?)(/.*)?", re.DOTALL)
 
 
-def read_uri(text: str) -> CoapUri:
+def read_uri(text: str, *, may_be_group: bool = False) -> CoapUri:
     """Return the URI that *text* stands for; a bare ``host/path`` means ``coap://host/path``.
+
+    Args:
+      text: what was typed.
+      may_be_group: whether the host may be the address of a group.
 
     Raises:
       UsageError: if it is none, or the command cannot ask there.
@@ -25,9 +29,14 @@ def read_uri(text: str) -> CoapUri:
     uri = parse_uri(_with_scheme(text))
     if uri.scheme != "coap":
         raise UsageError(f"there is no transport for {uri.scheme}:// yet: write coap://{uri.authority}/ if UDP will do")
-    if uri.host_is_literal and Endpoint(host=uri.host.partition("%")[0], port=uri.port).is_multicast:
+    if is_group(uri) and not may_be_group:
         raise UsageError(f"{uri.host} is the address of a group: write the address of one host")
     return uri
+
+
+def is_group(uri: CoapUri) -> bool:
+    """Return whether *uri* is that of a group."""
+    return uri.host_is_literal and Endpoint(host=uri.host.partition("%")[0], port=uri.port).is_multicast
 
 
 def _with_scheme(text: str) -> str:

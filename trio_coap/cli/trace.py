@@ -18,7 +18,8 @@ from trio_coap.cli.describe import message_summary, octets_text
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.transports.driver import run_endpoint
-from trio_coap.transports.udp.endpoint import SocketEndpoint, open_endpoint
+from trio_coap.transports.udp.endpoint import SocketEndpoint
+from trio_coap.transports.udp.opening import open_endpoint
 from trio_coap.wire.errors import MessageFormatError
 from trio_coap.wire.message import EndpointAddress, Message, decode_message_untrusted
 

@@ -12,6 +12,7 @@ what is found                                          what is raised
 nothing; a link, a device; a hidden name               FileNotFoundError
 something hidden, or a link, is to be written          PermissionError
 a directory is to be written                           IsADirectoryError
+a directory has more than ``MAX_ENTRIES``              OSError with E2BIG
 anything else that the system has against it           the OSError that it is
 =====================================================  ===============================================
 """
@@ -26,6 +27,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import BinaryIO, final
 
 import attrs
@@ -36,6 +38,12 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ETAG_LENGTH = 8
+
+MAX_ENTRIES = 50_000
+"""Entries of a directory up to which it is listed: each is looked at for every listing, and takes some 100 octets."""
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What says nothing about a file: it is ourselves who cannot open more at the moment."""
 
 Path = tuple[str, ...]
 """The segments of a path, without empty ones."""
@@ -114,10 +122,16 @@ class Tree:
         return os.fdopen(descriptor, "rb")
 
     def etag(self, path: Path) -> bytes | None:
-        """Return the ETag of what stands at *path*, or None if there is nothing, or nothing that can be read."""
+        """Return the ETag of what stands at *path*, or None if there is nothing, or nothing that can be read.
+
+        Raises:
+          OSError: with one of ``SHORTAGES``, if that cannot be found out.
+        """
         try:
             found = self.open(path)
-        except OSError:
+        except OSError as exc:
+            if exc.errno in SHORTAGES:
+                raise
             return None
         if isinstance(found, Listing):
             return found.etag
@@ -218,7 +232,8 @@ class Replacement:
                 # Without a link there may be a file by now that somebody else has made.
                 before = _writable_status(self._name, self._parent, self._condition)
                 if before is not None:
-                    os.fchmod(self._file.fileno(), stat.S_IMODE(before.st_mode))
+                    # Not set-user-ID: what a client has written does not run as somebody else.
+                    os.fchmod(self._file.fileno(), before.st_mode & 0o777)
                 os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
                 self._temporary = None
         with suppress(OSError):  # Not every file system can; the file is whole in any case.
@@ -254,7 +269,9 @@ def _list(descriptor: int) -> Listing:
     """Read the directory, and close it."""
     try:
         with os.scandir(descriptor) as found:
-            entries = [entry for entry in map(_entry, found) if entry is not None]
+            entries = [entry for entry in map(_entry, islice(found, MAX_ENTRIES)) if entry is not None]
+            if next(found, None) is not None:
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     finally:
         os.close(descriptor)
     return Listing(tuple(sorted(entries, key=lambda entry: entry.name)))

@@ -7,6 +7,7 @@ Rule 2: nobody observes, nobody looks.  Rule 3: what has gone is a change too; t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import final
 
 import trio
@@ -15,13 +16,16 @@ from trio_coap.cli.tree import Path
 from trio_coap.server import Observable
 
 INTERVAL = 1.0
-"""Seconds from one look to the next: a change is noticed within that time, and a look costs little."""
+"""Seconds from one look to the next: a change is noticed within that time, and a look costs little, as a rule."""
+
+SHARE = 0.1
+"""How much of the time may go into looking, where nothing urges: a directory of thousands of files takes its time."""
 
 MAX_WATCHED = 1000
 """Paths that are looked at: each costs a look at the disk every second.  Above it clients get plain responses."""
 
 ReadState = Callable[[Path], Awaitable[bytes | None]]
-"""Returns what tells one state of a path from another, None if there is nothing."""
+"""Returns what tells one state of a path from another, None if there is nothing; OSError says that it cannot tell."""
 
 
 @final
@@ -68,14 +72,20 @@ class Watching:
 
     async def run(self) -> None:
         """Look for changes until cancelled."""
+        looking = 0.0
         while True:
             await self._wanted.wait()
-            with trio.move_on_after(INTERVAL):
+            # Half of the time at the most, even if clients write all the time.
+            await trio.sleep(looking)
+            with trio.move_on_after(max(INTERVAL, looking / SHARE)):
                 await self._urged.wait()
             self._urged = trio.Event()
             self._forget_unobserved()
+            started_at = trio.current_time()
             for path in list(self._observables):
-                self.seen(path, await self._read_state(path))
+                with suppress(OSError):  # It cannot be found out now; the next look will tell.
+                    self.seen(path, await self._read_state(path))
+            looking = trio.current_time() - started_at
 
     def _forget_unobserved(self) -> None:
         for path in [path for path, observable in self._observables.items() if not len(observable)]:

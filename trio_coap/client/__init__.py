@@ -4,6 +4,7 @@ from trio_coap.client.attempt import UnprocessableResponse
 from trio_coap.client.cache import CacheStatistics, ResponseCache
 from trio_coap.client.client import Client
 from trio_coap.client.handle import RequestHandle
+from trio_coap.client.multicast import GroupRequest
 from trio_coap.client.observation import Observation
 from trio_coap.client.opening import open_client
 from trio_coap.client.streaming import StreamedResponse
@@ -14,6 +15,7 @@ __all__ = [
     "BodyTooLarge",
     "CacheStatistics",
     "Client",
+    "GroupRequest",
     "Observation",
     "Progress",
     "RepresentationChanged",

@@ -12,6 +12,7 @@ anything else                                that is the response
 with a block of the response's body:
 Block2, more=True                            the next block, of the size that the server gave, or ours if smaller (2.4)
 another ETag than the first block's          GET and FETCH: from the start, MAX_RESTARTS times; then an error (2.4)
+2.03, instead of a block                     the same: it has become one that the request names
 a block that does not fit                    :exc:`BlockTransferError`
 an error, instead of a block                 that is the response
 ===========================================  ========================================================================
@@ -64,6 +65,7 @@ class Upload:
         tags: RequestTags,
         progress: Progress,
         block_size: int | None = None,
+        uri: str = "",
     ) -> None:
         """Prepare an upload.
 
@@ -73,7 +75,10 @@ class Upload:
           tags: gives the Request-Tag.
           progress: is kept up to date.
           block_size: 16 to 1024 octets; it is also what the response is asked to come in.
+          uri: of the request; bodies of one message are kept apart by it.
         """
+        self._uri = uri
+        self._number: int | None = None
         self._conversation = conversation
         self._body = body
         self._tags = tags
@@ -96,12 +101,24 @@ class Upload:
             self._tag = None
             self.options = _NO_OPTIONS
             try:
-                response = await self._send_all()
+                return await self._send_all()
             except _RestartNeeded:
                 continue
-            if self._tag is not None:
-                self._tags.release(self._tag)
-            return response
+
+    def end(self) -> None:
+        """Let others have the Request-Tag: the whole response is there, or is not wanted; not sooner.
+
+        The requests for further blocks of the response carry it, too (see :attr:`options`).
+        """
+        if self._tag is not None:
+            self._tags.release(self._tag)
+            self._tag = None
+
+    def leave(self) -> None:
+        """End the transfer, by whatever way."""
+        if self._number is not None:
+            self._tags.leave(self._uri, self._number)
+            self._number = None
 
     async def _send_all(self) -> Response:
         start = 0
@@ -146,6 +163,12 @@ class Upload:
             options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
         elif self._conversation.template.code == Code.FETCH:
             self.repeated_payload = payload
+        elif self._conversation.template.code not in _SAFE and not self._has_own_tag:
+            if self._number is None:
+                self._number = self._tags.enter(self._uri)
+            if self._number:
+                self.options = Options(request_tag=[self._tags.encode(self._number)])
+            options += self.options
         without = _LATER_BLOCKS_LACK if start else frozenset()
         return await self._conversation.ask(payload, options=options, without=without)
 
@@ -185,7 +208,6 @@ class Download:
         self._progress = progress
         self._limit = block_size or MAX_BLOCK_SIZE
         self._restarts = 0
-        self._asked: Block | None = None
         self._begin(first)
 
     def _begin(self, first: Response) -> None:
@@ -219,12 +241,15 @@ class Download:
         start = self.offset + len(self.payload)
         if start // size > MAX_BLOCK_NUMBER:
             raise BlockTransferError(f"blocks of {size} octets end at octet {start}; there is more", self.response)
-        self._asked = Block.of(start // size, False, size)
-        response = await self._ask(self._asked)
+        response = await self._ask(Block.of(start // size, False, size))
         if response.code != self.first.code:
             if not response.code.is_success:
                 self.response = response
+                self._upload.end()
                 return False
+            if response.code == Code.VALID:
+                # It has become one that the request names by its ETag.
+                raise RepresentationChanged("the representation changed while it was read", response)
             raise BlockTransferError(f"a block of a {self.first.code} is a {response.code}", response)
         if response.options.etag != self.first.options.etag:
             raise RepresentationChanged("the representation changed while it was read", response)
@@ -252,7 +277,7 @@ class Download:
                     raise
             self._restarts += 1
             self._progress.received = 0
-            self._asked = Block.of(0, False, self._limit)
+            self._upload.end()
             self._begin(await self._upload.run())
 
     async def read_once(self, max_body: int) -> Response:
@@ -301,3 +326,4 @@ class Download:
             progress.to_receive = response.options.size2
         if self.is_complete:
             progress.to_receive = progress.received
+            self._upload.end()

@@ -226,15 +226,23 @@ class ResponseCache:
         try:
             response = await send()
         except BaseException:
-            self._invalidate(resource)
+            self._take_change(resource, None)
             raise
-        if response is None or response.code.class_ != 4:
-            self._invalidate(resource)
-        if response is not None and response.code is Code.CREATED:
-            options = response.options
-            if options.location_path or options.location_query:
-                self._invalidate(resource.at(options.location_path))
+        self._take_change(resource, response)
         return response
+
+    def witness(
+        self, base_uri: str | None, code: Code, uri: str, arguments: RequestArguments
+    ) -> Callable[[Response | None], None] | None:
+        """Return what is to be told how a request ended: its response, or None without one; None if it changes nothing.
+
+        Args:
+          base_uri: what *uri* may be relative to.
+          code, uri, arguments: the request.
+        """
+        if code in SAFE_METHODS:
+            return None
+        return partial(self._take_change, find_question(code, uri, b"", arguments, base_uri).key.resource)
 
     def listener(
         self, base_uri: str | None, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments
@@ -313,6 +321,14 @@ class ResponseCache:
             return None
         self._counts["hits"] += 1
         return hit
+
+    def _take_change(self, resource: Resource, response: Response | None) -> None:
+        if response is None or response.code.class_ != 4:
+            self._invalidate(resource)
+        if response is not None and response.code is Code.CREATED:
+            options = response.options
+            if options.location_path or options.location_query:
+                self._invalidate(resource.at(options.location_path))
 
     def _invalidate(self, resource: Resource) -> None:
         for asking in self._asking:

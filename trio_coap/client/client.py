@@ -19,6 +19,7 @@ from trio_coap.client.blockwise import Download, Upload
 from trio_coap.client.cache import ResponseCache
 from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
+from trio_coap.client.multicast import GroupRequest, find_group_request
 from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
@@ -158,9 +159,12 @@ class Client:
         if _names_a_block(conversation.template):
             # Who names a block gets that block.
             return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
-        upload = Upload(conversation, reader, self._tags, progress, block_size)
-        first = await upload.run()
-        return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+        upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
+        try:
+            first = await upload.run()
+            return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
+        finally:
+            upload.leave()
 
     async def tell(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
@@ -211,7 +215,8 @@ class Client:
           LocalProtocolError: if *code* is no method, or an option does not fit.
         """
         _, find_targets, parameters = self._prepare(code, uri, payload, arguments)
-        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure)
+        ended = self.cache and self.cache.witness(self._finder.base_uri, code, uri, arguments)
+        return RequestHandle(self._endpoint, find_targets, parameters, self._backpressure, ended)
 
     def observe(
         self, uri: str, payload: bytes | str = b"", *, code: Code = Code.GET, **arguments: Unpack[TransferArguments]
@@ -261,6 +266,47 @@ class Client:
             self.cache and self.cache.listener(self._finder.base_uri, code, uri, payload, rest),
         )
 
+    def multicast(
+        self,
+        code: Code,
+        uri: str,
+        payload: bytes | str = b"",
+        *,
+        interfaces: Sequence[str] | None = None,
+        **arguments: Unpack[TransferArguments],
+    ) -> GroupRequest:
+        """Prepare a request to a group and return it, an async context manager that sends it on entering.
+
+        It goes out once, Non-confirmable, by all interfaces, and gives each member's response as it comes, whole: what is
+        in blocks is completed by unicast.  After leaving, what still comes is taken and passed over (:rfc:`7252` section
+        8).
+
+        Example::
+
+            with trio.move_on_after(3):
+                async with client.multicast(Code.GET, "coap://224.0.1.187/time") as responses:
+                    async for response in responses:
+                        print(response.source_endpoint.uri, response.text)
+
+        Args:
+          code: the method.
+          uri: of the group, a numeric address, possibly with a zone; the payload fits into one message.
+          payload, arguments: see :class:`Client`.
+          interfaces: names of those by which it goes out; by default all that can do multicast.
+
+        Raises:
+          LocalProtocolError: if *code* is no method, the request is to be Confirmable, or an option does not fit; on
+            entering, if *uri* is not that of a group, or there is no such interface.
+        """
+        block_size, max_body, _, rest = split_transfer_arguments(arguments)
+        if rest.setdefault("confirmable", False):
+            raise LocalProtocolError("a request to a group is Non-confirmable (RFC 7252 section 8.1)")
+        template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        if block_size is not None:
+            template.options = template.options.replace(block2=Block.of(0, False, block_size))
+        find_request = partial(find_group_request, self._endpoint, find_targets, interfaces)
+        return GroupRequest(self._endpoint, find_request, parameters, block_size, max_body)
+
     @asynccontextmanager
     async def stream(
         self, code: Code, uri: str, body: BodySource = b"", **arguments: Unpack[TransferArguments]
@@ -292,12 +338,15 @@ class Client:
         conversation, reader = self._converse(code, uri, body, rest)
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
-        upload = Upload(conversation, reader, self._tags, progress, block_size)
-        if self.cache is None:
-            first = await upload.run()
-        else:
-            first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
-        yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
+        upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
+        try:
+            if self.cache is None:
+                first = await upload.run()
+            else:
+                first = await self.cache.watch(upload.run, self._finder.base_uri, code, uri, rest)
+            yield StreamedResponse(Download(conversation, first, upload, progress, block_size), progress)
+        finally:
+            upload.leave()
 
     async def discover(
         self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter

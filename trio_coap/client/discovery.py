@@ -43,7 +43,12 @@ def write_filters(filters: Mapping[str, Filter]) -> tuple[str, ...]:
             raise LinkError(f"{keyword!r} is not the name of an attribute")
         if value is False or not isinstance(value, (str, int)):
             raise LinkError(f"the filter {name} is a text, a number, or True for any value, not {value!r}")
-        query.append(f"{name}={'*' if value is True else value}")
+        item = f"{name}={'*' if value is True else value}"
+        try:
+            item.encode()
+        except UnicodeEncodeError as exc:
+            raise LinkError(f"the filter {name} has no form in UTF-8: {value!r}") from exc
+        query.append(item)
     return tuple(query)
 
 

@@ -7,6 +7,7 @@ cancel scope.  Rule 4: it is one exchange: a 4.01 with an Echo is a response lik
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, final
 
@@ -40,6 +41,7 @@ class RequestHandle:
         find_targets: FindTargets,
         parameters: TransmissionParameters | None = None,
         backpressure: Backpressure | None = None,
+        ended: Callable[[Response | None], None] | None = None,
     ) -> None:
         """Prepare a request; nothing is sent yet.
 
@@ -48,10 +50,12 @@ class RequestHandle:
           find_targets: finds the addresses, in the order in which they are to be tried.
           parameters: the transmission parameters of the request.
           backpressure: whom to hold the request back from; by default nobody.
+          ended: is told once how a request ended that may have been sent: its response, or None; must not raise.
         """
         self._endpoint = endpoint
         self._find_targets = find_targets
         self._backpressure = backpressure
+        self._ended = ended
         self._attempt = Attempt(endpoint, self, parameters)
         self._error: Exception | None = None
         self._results: tuple[trio.MemorySendChannel[Response], trio.MemoryReceiveChannel[Response]] | None = None
@@ -139,7 +143,7 @@ class RequestHandle:
             if self._backpressure is not None:
                 self._backpressure.take_note(response, now)
         # A response also says that the request has arrived: its ACK may have been lost (section 5.2.2).
-        self._end()
+        self._end(response if error is None else None)
         return error is None
 
     def endpoint_closed(self) -> None:
@@ -154,8 +158,11 @@ class RequestHandle:
         self._error = error
         self._end()
 
-    def _end(self) -> None:
-        """End the request; it may have ended before."""
+    def _end(self, response: Response | None = None) -> None:
+        """End the request, with *response* if that is why; it may have ended before."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(response)
         self._attempt.end()
         if self._results is not None:
             self._results[0].close()

@@ -9,7 +9,7 @@ from typing import Unpack
 from trio_coap.client.cache import ResponseCache
 from trio_coap.client.client import Client
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 
 
 @asynccontextmanager

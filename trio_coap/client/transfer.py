@@ -84,14 +84,15 @@ class Progress:
 class RequestTags:
     """Gives a Request-Tag to each body that is on its way (:rfc:`9175` section 3).
 
-    A tag is used again once its body has been answered for.  That of an upload that ended otherwise is not: blocks of it
-    may still be on the way, and must not get into another body.
+    A tag is used again once its body has been answered for, and the answer is here whole.  That of a transfer that ended
+    otherwise is not: blocks of it may still be on the way, and must not get into another body.
     """
 
     def __init__(self) -> None:
         """Begin with the shortest tag, the empty one."""
         self._free: list[int] = []
         self._next = 0
+        self._short: dict[str, set[int]] = {}
 
     def take(self) -> int:
         """Return a tag that no other body has."""
@@ -103,6 +104,23 @@ class RequestTags:
     def release(self, tag: int) -> None:
         """Take *tag* back."""
         heapq.heappush(self._free, tag)
+
+    def enter(self, uri: str) -> int:
+        """Return the number of a request for *uri* that is one message, but whose response may be long.
+
+        The first one at a time has 0, and needs no tag; with the others it is one, to tell their responses apart.
+        """
+        numbers = self._short.setdefault(uri, set())
+        number = next(number for number in range(len(numbers) + 1) if number not in numbers)
+        numbers.add(number)
+        return number
+
+    def leave(self, uri: str, number: int) -> None:
+        """Take *number* back: the transfer is over, however it ended."""
+        numbers = self._short[uri]
+        numbers.discard(number)
+        if not numbers:
+            del self._short[uri]
 
     @staticmethod
     def encode(tag: int) -> bytes:

@@ -9,7 +9,7 @@ limit.
 from __future__ import annotations
 
 import errno
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
 from trio_coap.messaging.cache import MessageCacheEntry
@@ -98,6 +98,7 @@ class LocalEndpoint(Endpoint):
       request_listener: who serves requests; None if nobody does.
       remote_listener: who wants to know of remote endpoints; None if nobody does.
       tokens: who waits for responses, by remote endpoint and token; for a group request by None and token.
+      group_states: what is known of groups; there are few.
     """
 
     __slots__ = (
@@ -105,6 +106,7 @@ class LocalEndpoint(Endpoint):
         "_remotes",
         "_sweep_size",
         "counters",
+        "group_states",
         "limits",
         "parameters",
         "queue",
@@ -160,6 +162,7 @@ class LocalEndpoint(Endpoint):
         self.counters = Counters()
         self.request_listener = self.remote_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
+        self.group_states: list[RemoteEndpointState] = []
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
         self._sweep_size = _MIN_SWEEP
         self._reception = Reception(self)
@@ -307,6 +310,8 @@ class LocalEndpoint(Endpoint):
             if len(self._remotes) >= self._sweep_size:
                 self._sweep()
             state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
+            if endpoint.is_multicast:
+                self.group_states.append(state)
         return state
 
     def _sweep(self) -> None:
@@ -414,6 +419,7 @@ class LocalEndpoint(Endpoint):
             state.rcvd_cache.clear()
         self.queue.clear()  # Of the timers of who is above.
         self._remotes.clear()
+        self.group_states.clear()
         self.tokens.clear()
         self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
@@ -447,6 +453,10 @@ class LocalEndpoint(Endpoint):
         """Return what is known of *endpoint*, or None if that is nothing."""
         return self._remotes.get(endpoint)
 
+    def states(self) -> Iterable[RemoteEndpointState]:
+        """Return what is known of all remote endpoints."""
+        return self._remotes.values()
+
     @property
     def memory(self) -> Memory:
         """The memory of received messages."""
@@ -463,5 +473,5 @@ class LocalEndpoint(Endpoint):
 
     def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
         """Drop the state of a remote endpoint of which nothing is remembered."""
-        if state.is_idle:
-            self._remotes.pop(state.endpoint, None)
+        if state.is_idle and self._remotes.pop(state.endpoint, None) is not None and state in self.group_states:
+            self.group_states.remove(state)

@@ -4,6 +4,7 @@
 state           what is due                                                   and then
 ==============  ============================================================  ===================
 ``RECEIVED``    of a CON: the empty ACK, if no response came before;          ``REPLIED``
+                of a group request: the response, at a moment of its leisure  ``REPLIED``
                 of a NON: the end of the message ID's lifetime                removed
 ``REPLIED``     the end of the message ID's lifetime                          removed
 ==============  ============================================================  ===================
@@ -54,7 +55,16 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
       local_address: which of our addresses it came to, where the socket tells.
     """
 
-    __slots__ = ("_remote", "local_address", "reception_count", "reply_message", "reply_octets", "size", "state")
+    __slots__ = (
+        "_delayed",
+        "_remote",
+        "local_address",
+        "reception_count",
+        "reply_message",
+        "reply_octets",
+        "size",
+        "state",
+    )
 
     _waits_in_fifo = False  # Until it has been passed on, which is a matter of one call.
 
@@ -84,6 +94,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.reception_count = 1
         self.reply_message: Message | None = None
         self.reply_octets = b""
+        self._delayed: tuple[Response, float, TransmissionParameters | None, SentListener | None] | None = None
         self.local_address = local_address
         self._remote = remote
         self.size = size
@@ -123,10 +134,17 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         reply = self.reply_message
         return reply is not None and len(quoted) >= 4 + len(reply.token) and self.reply_octets.startswith(quoted)
 
+    @property
+    def respond_at(self) -> float | None:
+        """When the response to a group request goes out, in seconds; None if there is none that waits."""
+        return None if self._delayed is None else self._delayed[1]
+
     def process_timeout(self, now: float) -> None:
         """Do what the table says for the state; see :meth:`MessageCacheEntry.process_timeout`."""
         self._require_cache()
-        if self.owes_acknowledgement:
+        if self._delayed is not None:
+            self._respond_after_leisure(now)
+        elif self.owes_acknowledgement:
             self.reply()
         else:
             self._remote.forget_received(self)
@@ -138,7 +156,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         """
         self.reception_count += 1
         if self.reply_octets and self._remote.may_repeat(len(self.reply_octets)):
-            self._remote.send_reply(self.reply_octets, self._reply_address)
+            self._remote.send_reply(self.reply_octets, self.local_address)
 
     def reply(self, reset: bool = False, message: Message | None = None) -> Message:
         """Send the ACK or RST for the message.
@@ -179,7 +197,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         """Send *response* in the way that is still open (section 5.2).
 
         It is piggybacked if the ACK is still owed.  Otherwise it goes as a message of its own: a CON for a CON
-        request unless the response is of type NON, a NON for a NON request.
+        request unless the response is of type NON, a NON for a NON request.  That to a group request goes at a random
+        moment of DEFAULT_LEISURE after the request (section 8.2), so that not all members answer at once.
 
         Args:
           response: the response; its token, type and message ID are set here.
@@ -188,11 +207,36 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
           listener: who wants to know what becomes of such a message.
 
         Returns:
-          The entry of that message; None for a piggybacked response.
+          The entry of that message; None for a piggybacked response, and for one that waits.
 
         Raises:
           PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
+        if self.is_multicast and self.cache is not None and self._delayed is None:
+            leisure = self._remote.local.rng.uniform(0.0, self._remote.local.parameters.default_leisure)
+            self._delayed = response, max(now, self.created_at + leisure), parameters, listener
+            if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
+                self.time_due = self._delayed[1]
+            return None
+        return self._respond(response, now, parameters, listener)
+
+    def _respond_after_leisure(self, now: float) -> None:
+        assert self._delayed is not None
+        response, _, parameters, listener = self._delayed
+        self._delayed = None
+        self.time_due = self._expires(self.created_at)
+        try:
+            self._respond(response, now, parameters, listener)
+        except LocalProtocolError:
+            self._remote.local.counters.turned_away["responses to group requests"] += 1
+
+    def _respond(
+        self,
+        response: Response,
+        now: float,
+        parameters: TransmissionParameters | None,
+        listener: SentListener | None,
+    ) -> SentMessageCacheEntry | None:
         request = self.message
         response.token = request.token
         if self.owes_acknowledgement:
@@ -211,7 +255,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             now,
             parameters=parameters,
             listener=listener,
-            local_address=self._reply_address,
+            local_address=self.local_address,
             answers=self,
         )
 
@@ -223,11 +267,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         if self.state is ReceivedState.RECEIVED and self.cache is not None:
             self._complete(response, b"")
             self._remember_octets(octets)
-
-    @property
-    def _reply_address(self) -> EndpointAddress | None:
-        """Which of our addresses a reply leaves from: never from that of a group (section 8.2)."""
-        return None if self.is_multicast else self.local_address
 
     def _check_reply(self, message: Message | None) -> None:
         diagnostic = None
@@ -251,7 +290,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.reply_message = message
         if octets:
             self._remember_octets(octets)
-            self._remote.send_reply(octets, self._reply_address)
+            self._remote.send_reply(octets, self.local_address)
         if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
             self.time_due = self._expires(self.created_at)
             if self.is_forgettable:

@@ -291,7 +291,9 @@ class Reception:
         if cache is None:
             return
         parameters = cache.parameters
-        if entry.message.type is NON:
+        if entry.respond_at is not None:
+            time_due = entry.respond_at
+        elif entry.message.type is NON:
             time_due = now + parameters.non_lifetime
         elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
             time_due = now + parameters.exchange_lifetime

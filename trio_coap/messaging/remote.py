@@ -123,7 +123,9 @@ class RemoteEndpointState:
     def next_message_id(self) -> int:
         """Return a message ID for a message to the endpoint.
 
-        IDs are sequential from a random start; one that is still in the sent cache is passed over (section 4.4).
+        IDs are sequential from a random start; one that is still in the sent cache is passed over (section 4.4).  To the
+        members of a group, a group request and a message of their own come from the same endpoint: these have no ID in
+        common either.
 
         Raises:
           LocalProtocolError: if all are in use.
@@ -133,10 +135,16 @@ class RemoteEndpointState:
         message_id = self._next_message_id
         if message_id is None:
             message_id = self.local.rng.randrange(MESSAGE_IDS)
-        while message_id in self.sent_cache:
+        while message_id in self.sent_cache or self._is_used_elsewhere(message_id):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id
+
+    def _is_used_elsewhere(self, message_id: int) -> bool:
+        """Say whether an ID is taken by messages to groups; for a group, by messages to anybody."""
+        local = self.local
+        others = local.states() if self.endpoint.is_multicast else local.group_states
+        return any(message_id in state.sent_cache for state in others)
 
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
         """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""

@@ -8,6 +8,32 @@ import attrs
 
 
 @attrs.frozen
+class SocketStatistics:
+    """What an endpoint's socket has counted, as part of :class:`EndpointStatistics`."""
+
+    receive_buffer: int
+    """SO_RCVBUF as granted, in octets."""
+
+    send_buffer: int
+    """SO_SNDBUF as granted, in octets."""
+
+    kernel_drops: int | None
+    """Datagrams that the kernel dropped because the receive buffer was full; None where it does not tell."""
+
+    send_drops: int
+    """Datagrams that did not fit into the send buffer."""
+
+    truncated: int
+    """Datagrams that were too long to be read, and passed over."""
+
+    errors_believed: int
+    """ICMP errors that ended an exchange."""
+
+    errors_ignored: dict[str, int]
+    """ICMP errors that did not, by reason."""
+
+
+@attrs.frozen
 class EndpointStatistics:
     """A snapshot of an endpoint's counters; see :meth:`trio_coap.LocalEndpoint.statistics`."""
 
@@ -49,6 +75,9 @@ class EndpointStatistics:
 
     turned_away: dict[str, int]
     """What was refused or forgotten because of a limit, by the limit's name."""
+
+    socket: SocketStatistics | None = None
+    """What the socket has counted; None where there is none."""
 
 
 @attrs.define(eq=False)

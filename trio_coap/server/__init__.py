@@ -1,6 +1,5 @@
 """Serving requests: handlers, sites, and the task that runs them."""
 
-from trio_coap.server.blockwise import BlockPolicy, block_policy
 from trio_coap.server.conditions import check_conditions
 from trio_coap.server.declarations import (
     ContentFormats,
@@ -14,6 +13,7 @@ from trio_coap.server.echo import EchoPolicy, fresh, require_fresh
 from trio_coap.server.incoming import BodyIncomplete, StreamedRequest
 from trio_coap.server.limits import BlockLimits
 from trio_coap.server.observable import NotificationPolicy, Observable, ObservableHandler
+from trio_coap.server.policy import BlockPolicy, block_policy
 from trio_coap.server.resource import Resource
 from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve

@@ -41,8 +41,9 @@ from trio_coap.wire.response_errors import (
     ServiceUnavailable,
 )
 
-NOT_IN_KEY = frozenset({5, 6, 23, 27})
-"""What differs between the blocks of one body: If-None-Match (only in the first, section 2.10), Observe, Block2, Block1."""
+NOT_IN_KEY = frozenset({5, 6, 16, 23, 27, 258})
+"""What differs between the blocks of one body: If-None-Match (only in the first, section 2.10), Observe, Hop-Limit (as the
+way does), Block2, Block1, No-Response (only in the last, of a client that wants to hear 2.31)."""
 
 RETRY_AFTER = 60
 """Max-Age of a 5.03 for want of room, in seconds: about when the unfinished bodies of others are given up."""

@@ -23,31 +23,29 @@ the reserved size 7                                    4.00 (2.2)
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from io import IOBase
-from typing import Protocol, TypeVar, final, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
-import attrs
 import trio
 
 from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
 from trio_coap.server.dispatcher import Handler
+from trio_coap.server.groups import AnswersGroup
 from trio_coap.server.incoming import StreamedRequest
 from trio_coap.server.ledger import Key, Ledger
 from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
+from trio_coap.server.policy import BlockPolicy, policy_of
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
-from trio_coap.server.results import HandlerResult, StreamedBody, to_response, to_result
+from trio_coap.server.results import HandlerResult, StreamedBody, find_cause, to_response, to_result
 from trio_coap.server.uploads import Uploads
 from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyConsumed, BodyReader
 from trio_coap.wire.codes import Code
-from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, ResponseError
 
@@ -58,51 +56,6 @@ _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
 """How long a stream may take to close."""
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-@attrs.frozen
-class BlockPolicy:
-    """What one handler wants of block-wise transfer."""
-
-    max_body: int | None = None
-    """Octets of a request body that it takes; None for the server's :attr:`BlockLimits.max_body`."""
-
-    sees_blocks: bool = False
-    """True if it gets each block as a request of its own, and answers with Block options of its own."""
-
-    streams: bool = False
-    """True if it gets a :class:`StreamedRequest`, whose body it reads while it comes."""
-
-
-def block_policy(*, max_body: int | None = None, sees_blocks: bool = False, streams: bool = False) -> Callable[[F], F]:
-    """Return a decorator for handlers that want more than the usual of block-wise transfer.
-
-    Example::
-
-        @site.put("/firmware")
-        @block_policy(max_body=64 * 1024 * 1024)
-        def store(request): ...
-
-    Args:
-      max_body: octets of a request body that the handler takes, instead of the server's limit.
-      sees_blocks: True to get each block as a request of its own, and answer it with Block options of one's own.
-      streams: True to get a :class:`StreamedRequest`: the handler, an ``async def``, starts with the first block and
-        reads the body while it comes, so that nobody holds it whole.  *max_body* is a limit for it as for others.
-
-    Raises:
-      LocalProtocolError: for a handler that is to see blocks and streams, or streams and is a generator: its response
-        can only begin when the body of the request is whole, so that there is nothing it could read by then.
-    """
-
-    def set_policy(handler: F) -> F:
-        if streams and (sees_blocks or inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler)):
-            raise LocalProtocolError(f"{handler!r} cannot stream the request's body: it sees blocks, or is a generator")
-        handler.block_policy = BlockPolicy(max_body, sees_blocks, streams)  # type: ignore[attr-defined]
-        return handler
-
-    return set_policy
 
 
 @runtime_checkable
@@ -147,6 +100,11 @@ class BlockwiseHandler:
         """Return the numbers of the critical options that the application's handler processes for *request*."""
         understands: Callable[[Request], frozenset[int]] | None = getattr(self._handler, "understands", None)
         return frozenset() if understands is None else understands(request)
+
+    def answers_group(self, request: Request) -> bool:
+        """Return whether the application's handler processes *request*, which came to a group."""
+        answers_group: AnswersGroup | None = getattr(self._handler, "answers_group", None)
+        return answers_group is None or answers_group(request)
 
     def find_observable(self, request: Request) -> tuple[Observable, dict[str, object]] | None:
         """Return what *request* is about; None if the application's handler says that it cannot be observed.
@@ -196,8 +154,7 @@ class BlockwiseHandler:
         handler: object = self._handler
         if self._finds_handlers:
             handler = handler.find_handler(request)  # type: ignore[attr-defined]
-        policy = getattr(handler, "block_policy", None)
-        return policy if isinstance(policy, BlockPolicy) else _USUAL
+        return policy_of(handler)
 
     def _max_body(self, policy: BlockPolicy) -> int:
         return self._limits.max_body if policy.max_body is None else policy.max_body
@@ -232,20 +189,22 @@ class BlockwiseHandler:
                 if isinstance(result, Awaitable):
                     return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
                 complete = to_result(result, whole)
-            except ResponseError as exc:
+            except Exception as exc:
                 complete = _response_of(exc)
         except BaseException:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
         if isinstance(complete, StreamedBody):
-            return _Later(self._run_on(complete, request, whole), partial(self._refused, request, complete.source))
+            return _Later(self._run_on(complete, request, whole), partial(self._refused, request, complete))
         self.assembler.handling(request, self._endpoint.clock())
         return self._respond(complete, request, whole)
 
     def _refused(self, request: Request, inner: object) -> None:
         """Close what *request* would have waited for; its body may come once more."""
         self.assembler.refused(request, self._endpoint.clock())
-        if isinstance(inner, (Coroutine, Generator, IOBase)):
+        if isinstance(inner, StreamedBody):
+            self._discard_stream(inner)
+        elif isinstance(inner, Coroutine):
             inner.close()
 
     async def _run_on(
@@ -259,7 +218,7 @@ class BlockwiseHandler:
                 if isinstance(complete, StreamedBody):
                     representation = represent_stream(complete, whole, self._endpoint.rng.randbytes(8))
                     return await self._read_block(representation, request, whole, is_remembered=False)
-            except ResponseError as exc:
+            except Exception as exc:
                 complete = _response_of(exc)
             return self._respond(complete, request, whole)
         except BaseException:
@@ -380,7 +339,6 @@ class _Later(Awaitable[Response]):
 
 
 _NO_RESPONSE = Response(Code.CONTENT)
-_USUAL = BlockPolicy()
 
 
 def _key(request: Request) -> Key:
@@ -393,11 +351,12 @@ def _has_blocks(response: Response) -> bool:
     return response.code.is_success and response.code != Code.VALID
 
 
-def _response_of(error: ResponseError) -> Response:
+def _response_of(error: Exception) -> Response:
+    cause = find_cause(error)
     # An error that a handler got as a client, and let pass, is no answer of ours.
-    if error.response is not None:
+    if not isinstance(cause, ResponseError) or cause.response is not None:
         raise error
-    return error.to_response()
+    return cause.to_response()
 
 
 async def _close(representation: Representation) -> None:

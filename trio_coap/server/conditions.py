@@ -14,13 +14,12 @@ GET handlers say.  Rule 3: the ETag of a representation that has none of its own
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from trio_coap.server.negotiation import MethodHandler, label, with_options
-from trio_coap.server.representations import file_etag
-from trio_coap.server.results import StreamedBody, success_code
+from trio_coap.server.representations import file_etag, octets_etag
+from trio_coap.server.results import StreamedBody, find_cause, success_code
 from trio_coap.server.steps import Steps, wait
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -30,8 +29,6 @@ from trio_coap.wire.response_errors import NotAcceptable, NotFound, Precondition
 IF_MATCH, IF_NONE_MATCH = 1, 5
 CONDITIONS = frozenset({IF_MATCH, IF_NONE_MATCH})
 """The numbers of If-Match and If-None-Match."""
-
-_ETAG_LENGTH = 8
 
 _NOT_FOR_GET = (1, 4, 5, 6, 12, 17, 19, 23, 27, 28, 31, 60, 258, 292)
 """What a request for the state of a resource does not take over: conditions, and what is about the other request's body
@@ -76,22 +73,17 @@ def is_conditional(options: Options) -> bool:
 def add_etag(complete: Response | StreamedBody, request: Request, etag: bytes | None) -> Response | StreamedBody:
     """Return *complete*, which nobody else uses, with *etag*, or if that is None, an ETag made of its octets.
 
-    Only a 2.05 gets one, if it has none of its own.  A stream gets one when it is read, unless *etag* is given.
+    Only a 2.05 gets one, if it has none of its own; none does if *etag* is empty.  A stream gets one when it is read, unless *etag* is given.
     """
     code = (complete.code or success_code(request)) if isinstance(complete, StreamedBody) else complete.code
     options = complete.options
-    if code != Code.CONTENT or options.etag is not None or options.block2 is not None:
+    if code != Code.CONTENT or options.etag is not None or options.block2 is not None or etag == b"":
         return complete
     if etag is None:
         if isinstance(complete, StreamedBody):
             return complete
-        etag = _hash(options.content_format, complete.payload)
+        etag = octets_etag(complete.payload, options.content_format)
     return with_options(complete, options.replace(etag=etag))
-
-
-def _hash(content_format: int | None, payload: bytes) -> bytes:
-    prefix = b"" if content_format is None else b"%d" % content_format
-    return hashlib.sha256(prefix + b"\0" + payload).digest()[:_ETAG_LENGTH]
 
 
 def find_etags(
@@ -115,11 +107,17 @@ def find_etags(
                 result = yield from wait(one.handler(asking, **parameters))
                 complete = add_etag(label(result, asking, picked, one.produces), asking, None)
                 found.append((yield from _etag_of(complete)))
-            except (NotFound, NotAcceptable) as exc:
-                if exc.response is not None:
-                    raise  # An error that the handler got as a client is not about this resource.
+            except Exception as exc:
+                if not says(exc, NotFound, NotAcceptable):
+                    raise
                 found.append(None)
     return found
+
+
+def says(error: Exception, *kinds: type[ResponseError]) -> bool:
+    """Whether who raised *error* says one of *kinds* about its resource; what it got as a client is about another."""
+    cause = find_cause(error)
+    return isinstance(cause, kinds) and cause.response is None
 
 
 def _get_for(request: Request) -> Request:

@@ -21,7 +21,8 @@ ResourceHandler = Callable[..., Result]
 """Takes the request, and the parameters of its path by name."""
 
 ETagFunction = Callable[..., "bytes | Awaitable[bytes | None] | None"]
-"""Takes what a handler takes, and returns the ETag of the resource as it is now; None if it does not exist."""
+"""Takes what a handler takes, and returns the ETag of the resource as it is now; ``b""`` if it has none, and None if it
+does not exist."""
 
 ContentFormats = str | int | Iterable[str | int]
 """One content format or several, each as :func:`content_format_of` takes it."""
@@ -76,6 +77,9 @@ class ResourceDeclarations(TypedDict, total=False):
 
     is_listed: bool
     """False to leave it out of ``/.well-known/core``."""
+
+    answers_groups: bool
+    """False for a resource that requests to a group do not reach (:rfc:`7252` section 8.2); by default they do."""
 
 
 class Declarations(MethodDeclarations, ResourceDeclarations, total=False):

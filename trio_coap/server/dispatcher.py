@@ -18,6 +18,7 @@ a response that the client does not want               an empty ACK, or nothing
                                                        (:mod:`trio_coap.server.noresponse`)
 a response too large for an unverified address         4.01 with Echo (:mod:`trio_coap.server.verification`)
 a request to a server that is about to end             5.03, unless it goes on with an upload
+a request to a group                                   see :mod:`trio_coap.server.groups`
 =====================================================  ===============================================
 
 Rule: whatever a handler does, the server goes on.
@@ -37,6 +38,7 @@ from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
+from trio_coap.server.groups import AnswersGroup, is_suppressed
 from trio_coap.server.limits import DEFAULT_SERVER_LIMITS, ServerLimits
 from trio_coap.server.noresponse import is_unwanted
 from trio_coap.server.observer import Observer
@@ -51,6 +53,7 @@ from trio_coap.server.running import (
     RunningHandler,
     RunningHandlers,
 )
+from trio_coap.server.uploads import Uploads
 from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import CON
@@ -103,19 +106,6 @@ class UnderstandingHandler(Protocol):
         """Return the numbers of the critical options that are processed in answering *request*."""
 
 
-class Resuming(Protocol):
-    """Who has begun what later requests go on with: a server that ends lets them."""
-
-    def __len__(self) -> int:
-        """Return how much has begun, and has not come to its end."""
-
-    def resumes(self, request: Request) -> bool:
-        """Return whether *request* goes on with something that has begun."""
-
-    def finish(self, when_none: Callable[[], None]) -> None:
-        """Call *when_none* whenever everything has come to its end."""
-
-
 @final
 class Dispatcher:
     """Passes an endpoint's requests to a handler, and its responses back.
@@ -133,7 +123,7 @@ class Dispatcher:
         nursery: trio.Nursery,
         limits: ServerLimits = DEFAULT_SERVER_LIMITS,
         echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
-        uploads: Resuming | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         """Dispatch to *handler*.
 
@@ -147,6 +137,7 @@ class Dispatcher:
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
+        self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
         self._nursery = nursery
         self._uploads = uploads
@@ -177,6 +168,8 @@ class Dispatcher:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
         observer = None
         try:
+            if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
+                return
             problem = self._find_problem(request)
             if problem is not None:
                 self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, problem, now=now)
@@ -196,7 +189,8 @@ class Dispatcher:
                     return
             if self._retry_after is not None and not (self._uploads and self._uploads.resumes(request)):
                 raise _ending(self._retry_after)
-            self.verification.require_budget(request, entry, now)
+            if not entry.is_multicast:
+                self.verification.require_budget(request, entry, now)
             observer = self.observers.request_received(request, entry, now)
             result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -354,7 +348,10 @@ class Dispatcher:
         now = self._endpoint.clock()
         unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
         response, size = check_response(response, request)
-        if not unwanted or not is_unwanted(response.code, unwanted):
+        if entry.is_multicast:
+            if is_suppressed(response, request):
+                return
+        elif not unwanted or not is_unwanted(response.code, unwanted):
             response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
             response = observer.registered(response, now)

@@ -47,8 +47,14 @@ class IncomingBody:
         self._waiting = b""
         self._handed = b""
         self._reader: trio.lowlevel.Task | None = None
+        self._is_taking = False
         self._failure: str | None = None
         self._is_unwanted = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read, and never was."""
+        return self.is_complete and not self.accepted
 
     @property
     def is_waiting(self) -> bool:
@@ -84,7 +90,7 @@ class IncomingBody:
 
     async def receive_some(self) -> bytes:
         """Return the next octets; none at the end.  See :meth:`StreamedRequest.receive_some`."""
-        if self._reader is not None:
+        if self._reader is not None or self._is_taking:
             raise trio.BusyResourceError("another task reads this body")
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._failure is None and not self._waiting and not self.is_complete:
@@ -92,7 +98,9 @@ class IncomingBody:
             await trio.lowlevel.wait_task_rescheduled(self._abort)
             piece, self._handed = self._handed, b""
         else:
+            self._is_taking = True
             await trio.lowlevel.cancel_shielded_checkpoint()
+            self._is_taking = False
             piece = self._waiting
             self.received += len(piece)
             self._drop_waiting()
@@ -164,6 +172,11 @@ class StreamedRequest(Request):
     def fingerprint(self) -> bytes:
         """The hash of the body that :func:`fingerprint_of` gives; nothing of one that came in blocks."""
         return self._fingerprint
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is a body, read or not."""
+        return not self._body.is_empty
 
     @property
     def size(self) -> int | None:

@@ -21,6 +21,7 @@ from typing import final
 import attrs
 
 from trio_coap.server.declarations import ResourceHandler
+from trio_coap.server.incoming import StreamedRequest
 from trio_coap.server.results import HandlerResult, StreamedBody, success_code, to_result
 from trio_coap.wire.codes import Code
 from trio_coap.wire.contentformats import TEXT_PLAIN, media_type_of
@@ -87,7 +88,9 @@ def choose(handlers: Sequence[MethodHandler], request: Request) -> tuple[MethodH
 def _takes(one: MethodHandler, content_format: int | None, request: Request) -> bool:
     if not one.consumes:
         return True
-    return not request.payload if content_format is None else content_format in one.consumes
+    if content_format is not None:
+        return content_format in one.consumes
+    return not (request.has_body if isinstance(request, StreamedRequest) else request.payload)
 
 
 def _names(numbers: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
 """Response bodies that go out in blocks (:rfc:`7959` sections 2.4 and 2.7).
 
 Rule 1: later blocks come from the body of the first, as long as that is remembered; the handler does not run again.
-Rule 2: all blocks of a body have one ETag.  Octets are hashed; of a regular file it is made of its times and size; any
+Rule 2: all blocks of a body have one ETag.  Octets are hashed, with their format; of a regular file it is made of its times and size; any
 other stream gets one of its own for each reading.  Rule 3: a stream is read as its blocks are asked for.
 """
 
@@ -116,7 +116,7 @@ def represent_octets(response: Response, request: Request, size: int) -> Represe
     """Return *response* as it is sent in blocks of *size* octets; with an ETag, if it takes more than one."""
     head, body = response.replace(payload=b""), response.payload
     if len(body) > size and head.code.is_success and head.options.etag is None:
-        head = head.replace(etag=octets_etag(body))
+        head = head.replace(etag=octets_etag(body, head.options.content_format))
     return Representation(head, body, fingerprint=fingerprint_of(request))
 
 
@@ -139,9 +139,10 @@ def fingerprint_of(request: Request) -> bytes:
     return hashlib.sha256(request.payload).digest()
 
 
-def octets_etag(body: bytes) -> bytes:
-    """Return an ETag for *body*."""
-    return hashlib.sha256(body).digest()[:_ETAG_LENGTH]
+def octets_etag(body: bytes, content_format: int | None) -> bytes:
+    """Return an ETag for *body*, which is another representation in another format."""
+    prefix = b"" if content_format is None else b"%d" % content_format
+    return hashlib.sha256(prefix + b"\0" + body).digest()[:_ETAG_LENGTH]
 
 
 def file_etag(source: object) -> bytes | None:

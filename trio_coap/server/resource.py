@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar, Unpack, cast, final
 
-from trio_coap.server.conditions import CONDITIONS, add_etag, check_conditions, find_etags, is_conditional
+from trio_coap.server.conditions import CONDITIONS, add_etag, check_conditions, find_etags, is_conditional, says
 from trio_coap.server.declarations import (
     OF_METHODS,
     OF_RESOURCES,
@@ -57,6 +58,7 @@ class Resource:
       path: the template of its path.
       observable: its observers; None if it cannot be observed.
       is_listed: whether it stands in ``/.well-known/core``.
+      answers_groups: whether requests to a group reach it.
     """
 
     def __init__(self, path: str) -> None:
@@ -64,6 +66,7 @@ class Resource:
         self.path = path
         self.observable: Observable | None = None
         self.is_listed = True
+        self.answers_groups = True
         self._attributes: dict[str, AttributeValues] = {}
         self._etag: bool | ETagFunction = False
         self._handlers: dict[Code, tuple[MethodHandler, ...]] = {}
@@ -78,15 +81,20 @@ class Resource:
           declarations: see :class:`trio_coap.server.declarations.ResourceDeclarations`.
 
         Raises:
-          LocalProtocolError: if an attribute cannot be written in link format, or a content format is not known.
+          LocalProtocolError: if an attribute cannot be written in link format, a content format is not known, or *etag* is no
+            function.
           TypeError: for a declaration that does not exist.
         """
         check_names(declarations, OF_RESOURCES)
+        etag = declarations.get("etag", self._etag)
+        if not isinstance(etag, bool) and not callable(etag):
+            raise LocalProtocolError(f"etag is True, False or a function that returns the ETag, not {etag!r}")
         attributes = {**self._attributes, **_attributes_of(declarations)}
         format_links([Link("/", attributes)])
         self._attributes = attributes
         self.is_listed = declarations.get("is_listed", self.is_listed)
-        self._etag = declarations.get("etag", self._etag)
+        self.answers_groups = declarations.get("answers_groups", self.answers_groups)
+        self._etag = etag
         observable = declarations.get("observable", False)
         if observable and self.observable is None:
             self.observable = Observable()
@@ -282,14 +290,20 @@ def _ask(function: ETagFunction, request: Request, parameters: dict[str, Any]) -
     """Return the ETag that the application's function gives; None if it says that the resource does not exist."""
     try:
         return (yield from wait(function(request, **parameters)))
-    except NotFound as exc:
-        if exc.response is not None:
-            raise  # An error that it got as a client is not about this resource.
+    except Exception as exc:
+        if not says(exc, NotFound):
+            raise
         return None
 
 
 def _is_async(handler: ResourceHandler) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    """Whether *handler* is an ``async def``, or something around one that says so: a decorator's function, a partial."""
+    while not inspect.iscoroutinefunction(handler):
+        inner = handler.func if isinstance(handler, partial) else getattr(handler, "__wrapped__", None)
+        if inner is None:
+            return inspect.iscoroutinefunction(type(handler).__call__)
+        handler = inner
+    return True
 
 
 def _is_later_block(request: Request) -> bool:

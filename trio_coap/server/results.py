@@ -104,6 +104,13 @@ def to_response(result: HandlerResult, request: Request) -> Response:
     raise TypeError(f"a handler returns a Response, bytes, str, (code, payload), a stream or None, not {result!r}")
 
 
+def find_cause(error: BaseException) -> BaseException:
+    """Return what a handler meant that raised *error*: the only exception in a group that a nursery of its own has made."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def success_code(request: Request) -> Code:
     """Return the code for success: 2.05 for GET and FETCH, 2.02 for DELETE, 2.04 for the others."""
     return _SUCCESS.get(request.code, Code.CHANGED)

@@ -23,7 +23,7 @@ from trio_coap.server.limits import (
 )
 from trio_coap.server.statistics import ServerStatistics
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
-from trio_coap.transports.udp.endpoint import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 
 
 @final
@@ -137,9 +137,8 @@ async def serve(
     """
     async with use_endpoint(endpoint, host, port, COAP_PORT, arguments) as used:
         _require_free(used)
-        limits = ServerLimits(
-            max_running_handlers, max_running_handlers_per_remote, max_observers, max_observers_per_remote
-        )
+        handler_limits = max_running_handlers, max_running_handlers_per_remote
+        limits = ServerLimits(*handler_limits, max_observers, max_observers_per_remote)
         try:
             async with trio.open_nursery() as nursery:
                 blockwise = BlockwiseHandler(handler, used, nursery, block_limits)

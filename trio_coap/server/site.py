@@ -169,6 +169,11 @@ class Site:
         found = self._find(request)
         return frozenset() if found is None else found[0].understands(request)
 
+    def answers_group(self, request: Request) -> bool:
+        """See :class:`trio_coap.server.groups.GroupHandler`."""
+        found = self._find(request)
+        return found is None or found[0].answers_groups
+
     def __call__(self, request: Request) -> Result:
         """Answer *request*.
 

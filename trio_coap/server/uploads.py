@@ -98,7 +98,9 @@ class Upload:
     def has_failed(self) -> bool:
         """Whether the handler has ended with an error."""
         outcome = self.outcome
-        return isinstance(outcome, Exception) or (isinstance(outcome, Response) and not outcome.code.is_success)
+        if outcome is None or isinstance(outcome, Exception):
+            return outcome is not None
+        return outcome.code is not None and not outcome.code.is_success
 
     def repeats(self, request: Request, block: Block) -> bool:
         """Whether *request* brings the last block once more."""
@@ -151,7 +153,7 @@ class Uploads:
         return len(self._uploads) + len(self._ending)
 
     def resumes(self, request: Request) -> bool:
-        """See :class:`trio_coap.server.dispatcher.Resuming`: it is a block of a body that has begun."""
+        """Return whether *request* brings a block of a body that has begun: a server that ends lets it."""
         block = request.options.block1
         if block is None:
             return False
@@ -159,7 +161,7 @@ class Uploads:
         return upload is not None and (block.number > 0 or upload.repeats(request, block))
 
     def finish(self, when_none: Callable[[], None]) -> None:
-        """See :class:`trio_coap.server.dispatcher.Resuming`."""
+        """Call *when_none* whenever no handler is left that runs for a body, or waits for the rest of one."""
         self._when_none = when_none
 
     def accept(self, request: Request, block: Block, max_body: int, now: float) -> Response | UploadAnswer:

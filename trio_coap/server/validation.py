@@ -25,7 +25,7 @@ def validate(response: Response, request: Request) -> Response:
         return response
     etag = response.options.etag
     if etag is None and response.payload:
-        etag = octets_etag(response.payload)
+        etag = octets_etag(response.payload, response.options.content_format)
     if etag not in known:
         return response
     return Response(Code.VALID, options=response.options.without(*_OF_THE_BODY).replace(etag=etag))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.local import LocalEndpoint, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.wire.errors import MessageFormatError
+from trio_coap.wire.errors import LocalProtocolError, MessageFormatError
 from trio_coap.wire.message import EndpointAddress
 
 _logger = logging.getLogger(__name__)
@@ -62,6 +62,14 @@ class DrivenEndpoint(LocalEndpoint):
     def clock(self) -> float:
         """Return Trio's current time, in seconds."""
         return trio.current_time()
+
+    def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> EndpointAddress:
+        """Return *group* as it is reached through *interfaces*, as the local address of messages to it.
+
+        Raises:
+          LocalProtocolError: if there is no such interface.
+        """
+        raise LocalProtocolError(f"{self!r} cannot choose interfaces")
 
     def close(self) -> None:
         """Close the endpoint: who waits for a response gets :exc:`trio.ClosedResourceError`.

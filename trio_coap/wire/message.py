@@ -157,6 +157,22 @@ class Message:
         """The payload as UTF-8 text; octets that are none become U+FFFD."""
         return self.payload.decode("utf-8", errors="replace")
 
+    def json(self) -> object:
+        """Return what the payload says as JSON, whatever the Content-Format.
+
+        Raises:
+          PayloadFormatError: if it is not JSON; this is a ValueError, too.
+        """
+        try:
+            decoded: object = json.loads(self.payload)
+        except (ValueError, RecursionError) as exc:
+            number = self.options.content_format
+            said = "none" if number is None else f"{number} ({media_type_of(number) or 'unknown'})"
+            raise PayloadFormatError(
+                f"the payload of {len(self.payload)} octets is not JSON: {exc}; its Content-Format is {said}"
+            ) from exc
+        return decoded
+
     def replace(
         self, /, *, payload: bytes | str | None = None, options: Options | None = None, **by_name: OptionInput
     ) -> Self:
@@ -258,22 +274,6 @@ class Response(Message):
         if self.code.is_success:
             return self
         raise error_for_response(self)
-
-    def json(self) -> object:
-        """Return what the payload says as JSON, whatever the Content-Format.
-
-        Raises:
-          PayloadFormatError: if it is not JSON; this is a ValueError, too.
-        """
-        try:
-            decoded: object = json.loads(self.payload)
-        except (ValueError, RecursionError) as exc:
-            number = self.options.content_format
-            said = "none" if number is None else f"{number} ({media_type_of(number) or 'unknown'})"
-            raise PayloadFormatError(
-                f"the payload of {len(self.payload)} octets is not JSON: {exc}; its Content-Format is {said}"
-            ) from exc
-        return decoded
 
 
 _FIELD_NAMES = tuple([field.name for field in attrs.fields(Message)])

@@ -3,28 +3,35 @@
 Rule 1: one wake-up reads what is there, up to a bound, so that one fast peer starves nobody.  Rule 2: sending never
 blocks and never waits; what does not fit into the kernel's buffer is lost and counted, and a Confirmable message is
 sent again anyway.  Rule 3: on a socket for all addresses of the host an answer leaves from the address that the
-question came to.  Rule 4: an ICMP error ends the one exchange whose datagram it quotes, and nothing else.
+question came to.  Rule 4: an ICMP error ends the one exchange whose datagram it quotes, and nothing else.  Rule 5: what
+goes to a group goes out by each interface, as one message.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from socket import AF_INET, AF_INET6, AF_UNSPEC
-from typing import Any, Self, TypedDict, Unpack
+from collections import Counter
+from collections.abc import Iterable
+from socket import AF_UNSPEC
+from typing import Any, Self
 
+import attrs
 import trio
 
 from trio_coap.messaging.addresses import canonical_address
 from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint, run_endpoint
+from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
+from trio_coap.messaging.timer import Timer
+from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
+from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
-from trio_coap.transports.udp.sockets import open_socket
+from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, set_hops
+from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
+from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
+from trio_coap.transports.udp.sockets import kernel_drops, open_socket
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress
 
@@ -34,26 +41,25 @@ BATCH = 32
 MAX_SOURCES = 4096
 """Source addresses, and addresses of ours, whose endpoint is kept at hand; at the limit the table starts anew."""
 
-SEND_ATTEMPTS = 3
-"""A pending ICMP error makes a send fail once, whoever it is about; so does the next one."""
-
-_ANCILLARY_SIZE = 128
-_PKTINFO = struct.Struct("=16sI")  # struct in6_pktinfo: address and interface index
-
 
 class SocketEndpoint(DrivenEndpoint):
     """A local endpoint with a UDP socket."""
 
     def _reset(self) -> None:
         self._socket: socket.socket | None = None
-        self._socket_family: int | None = None
-        self._is_wildcard = False
+        self._sender: Sender | None = None
+        self._packet_info: PacketInfo | None = None
+        self._memberships: Memberships | None = None
         self._reports_errors = False
         self._has_errors = False
         self._socket_changed = trio.Event()
         self._sources: dict[tuple[Any, ...], Endpoint] = {}
-        self._local_addresses: dict[tuple[bytes, int], Endpoint] = {}
+        self._truncated = 0
+        self._errors_believed = 0
+        self._errors_ignored: Counter[str] = Counter()
+        self.capabilities: Capabilities = NO_CAPABILITIES
         super()._reset()
+        self._look_timer = Timer(self.queue, self._look_for_interfaces) if hasattr(self, "queue") else None
 
     @classmethod
     def create_bound_endpoint(
@@ -68,6 +74,8 @@ class SocketEndpoint(DrivenEndpoint):
         parameters: TransmissionParameters = DEFAULT_PARAMETERS,
         limits: Limits = DEFAULT_LIMITS,
         reuse_port: bool = False,
+        multicast_hops: int = 1,
+        sock: socket.socket | None = None,
     ) -> Self:
         """Return an endpoint with a socket bound to its address.
 
@@ -77,16 +85,20 @@ class SocketEndpoint(DrivenEndpoint):
           sockaddr, family, security_mode, host, port: see :class:`Endpoint`; port 0 lets the kernel choose one.
           rng, parameters, limits: see :class:`LocalEndpoint`.
           reuse_port: whether other sockets may share the port (SO_REUSEPORT).
+          multicast_hops: how many hops datagrams to groups go; 1 is the link.
+          sock: a bound, non-blocking UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
 
         Raises:
           OSError: if the address is not to be had.
           trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
-        wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
-        if wanted.family is None:
-            raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
-        sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
+        if sock is None:
+            wanted = cls._canonical_sockinfo(sockaddr, family, security_mode, host, port)
+            if wanted.family is None:
+                raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
+            sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
         try:
+            set_hops(sock, multicast_hops)
             endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
             if endpoint.bound_socket is not None:
                 raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
@@ -111,17 +123,38 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
-            is_real = isinstance(sock, socket.socket)  # A stand-in has no options, and need not tell its family.
-            self._socket_family = sock.family if is_real else self.family
-            self._is_wildcard = is_real and not any(self.in_addr) and _enable_pktinfo(sock)
-            self._reports_errors = is_real and enable_errors(sock)
+        self._memberships = self._packet_info = None
+        self.capabilities = NO_CAPABILITIES
+        self._reports_errors = False
+        self._sender = None
+        if sock is not None:
+            self._set_up(sock)
         previous, self._socket = self._socket, sock
         self._sources.clear()
-        self._local_addresses.clear()
         if previous is not None and previous is not sock:
             _wake_readers(previous)
         self._socket_changed.set()
         self._socket_changed = trio.Event()
+
+    def _set_up(self, sock: socket.socket) -> None:
+        family = self.family
+        if isinstance(sock, socket.socket):  # A stand-in has no options, and need not tell its family.
+            family = sock.family
+            is_wildcard = self.is_unspecified
+            tells = is_wildcard and enable_packet_info(sock)
+            self._packet_info = PacketInfo(family, self.port) if tells else None
+            self._reports_errors = enable_errors(sock)
+            self.capabilities = find_capabilities(
+                sock, is_wildcard=is_wildcard, tells=tells, reports=self._reports_errors
+            )
+        self._sender = Sender(
+            sock,
+            family,
+            self.family,
+            self._packet_info,
+            reports_errors=self._reports_errors,
+            counters=self.counters,
+        )
 
     def set_bound_socket(self, sock: socket.socket | None) -> socket.socket | None:
         """Set :attr:`bound_socket`; the endpoint closes it when it is closed.
@@ -142,6 +175,61 @@ class SocketEndpoint(DrivenEndpoint):
         self.bound_socket = sock
         return previous
 
+    def join_group(self, address: str, interfaces: Iterable[str] | None = None) -> None:
+        """Receive what is sent to a group at this endpoint's port, on interfaces that come later too.
+
+        Joining twice is fine.  An interface on which the group cannot be joined is passed over, with a warning in the log.
+
+        Args:
+          address: of the group; of IPv6 possibly with a numeric zone, for one interface.
+          interfaces: their names; by default all that can do multicast, without the loopback interface.
+
+        Raises:
+          LocalProtocolError: if *address* is not that of a group that the socket can join, there is no such interface,
+            or the endpoint is bound to one address: what is sent to groups does not get there.
+          trio.ClosedResourceError: if the endpoint has been closed.
+        """
+        self._require_open()
+        sock = self._require_socket()
+        if self._packet_info is None:
+            raise LocalProtocolError(f"{self!r} is not open for all addresses of this host; bind it to ::")
+        if self._memberships is None:
+            self._memberships = Memberships(sock)
+        self._memberships.join(Endpoint(host=address, port=self.port), interfaces)
+        assert self._look_timer is not None
+        self._look_timer.start(self.clock() + LOOK_INTERVAL)
+
+    def leave_group(self, address: str) -> None:
+        """Receive no more what is sent to the group at *address*; leaving twice is fine."""
+        if self._memberships is not None:
+            self._memberships.leave(Endpoint(host=address, port=self.port))
+
+    def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> GroupAddress:
+        """See :meth:`DrivenEndpoint.group_address`."""
+        return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
+
+    def _look_for_interfaces(self, now: float) -> None:
+        if self._memberships is not None and self._look_timer is not None:
+            self._memberships.refresh()
+            self._look_timer.start(now + LOOK_INTERVAL)
+
+    def statistics(self) -> EndpointStatistics:
+        """Return a snapshot of what the endpoint and its socket have counted; see :class:`EndpointStatistics`."""
+        sock = self._socket
+        statistics = super().statistics()
+        if not isinstance(sock, socket.socket):
+            return statistics
+        of_socket = SocketStatistics(
+            receive_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+            send_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+            kernel_drops=kernel_drops(sock),
+            send_drops=self.counters.turned_away[SEND_BUFFER],
+            truncated=self._truncated,
+            errors_believed=self._errors_believed,
+            errors_ignored=dict(self._errors_ignored),
+        )
+        return attrs.evolve(statistics, socket=of_socket)
+
     def _close_transport(self) -> None:
         sock = self._socket
         self.bound_socket = None
@@ -155,30 +243,14 @@ class SocketEndpoint(DrivenEndpoint):
         if sock is None:
             self._require_open()
             raise OSError(errno.ENOTCONN, "the endpoint has no socket")
-        sockaddr = destination_endpoint.sockaddr
-        if destination_endpoint.family is None:
-            # The socket would ask a resolver, and block.
-            raise OSError(errno.EADDRNOTAVAIL, "a name is no address; Endpoint.resolve() looks it up")
-        if destination_endpoint.family == AF_INET:
-            if self._socket_family == AF_INET6:
-                sockaddr = ("::ffff:" + sockaddr[0], sockaddr[1])
-        elif self.family == AF_INET:
-            raise OSError(errno.EAFNOSUPPORT, "the socket speaks IPv4 only")
-        for attempt in range(SEND_ATTEMPTS):
-            try:
-                if local_address is None or not isinstance(local_address, Endpoint):
-                    sock.sendto(data, sockaddr)
-                else:
-                    self._send_from(sock, data, sockaddr, local_address)
-            except BlockingIOError:
-                self.counters.turned_away["the socket's send buffer"] += 1
-            except OSError:
-                # An ICMP error about an earlier datagram, whoever that was for, makes one send fail.
-                self._has_errors = self._reports_errors
-                if not self._reports_errors or attempt + 1 == SEND_ATTEMPTS:
-                    raise
-                continue
-            return
+        sender = self._sender
+        assert sender is not None
+        try:
+            sender.send(data, destination_endpoint, local_address)
+        finally:
+            if sender.has_errors:
+                sender.has_errors = False
+                self._has_errors = True
 
     async def _rawrecvfrom(self, bufsize: int) -> tuple[bytes, Endpoint]:
         while True:
@@ -213,10 +285,14 @@ class SocketEndpoint(DrivenEndpoint):
             if sock is None:
                 return False
             local_address = None
+            packet_info = self._packet_info
             try:
-                if self._is_wildcard:
-                    data, ancillary, _, sockaddr = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY_SIZE)
-                    local_address = self._local_address(ancillary)
+                if packet_info is not None:
+                    data, ancillary, flags, sockaddr = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_SIZE)
+                    local_address = packet_info.read(ancillary)
+                    if flags & socket.MSG_TRUNC:
+                        self._truncated += 1
+                        continue  # What is left of it is no message.
                 else:
                     data, sockaddr = sock.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
@@ -237,45 +313,19 @@ class SocketEndpoint(DrivenEndpoint):
         if not self._reports_errors:
             return
         for queued in drain_errors(sock):
-            if queued.error.ends_exchange:
-                self.error_received(self._source(queued.sockaddr), queued.quoted, queued.error.to_os_error(), now)
+            remote = self._source(queued.sockaddr)
+            if not queued.error.ends_exchange:
+                self._errors_ignored["about the way, or of our own host"] += 1
+            elif self.error_received(remote, queued.quoted, queued.error.to_os_error(), now):
+                self._errors_believed += 1
             else:
-                self.counters.rejected["an ICMP error about the way"] += 1
+                self._errors_ignored["quotes nothing that was sent"] += 1
 
     def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint:
         if len(self._sources) >= MAX_SOURCES:
             self._sources.clear()
         endpoint = self._sources[sockaddr] = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
         return endpoint
-
-    def _local_address(self, ancillary: list[tuple[int, int, bytes]]) -> Endpoint | None:
-        """Return the address of ours that a datagram came to."""
-        for level, kind, data in ancillary:
-            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                packed, interface = _PKTINFO.unpack(data)
-                key = (packed, interface)
-                known = self._local_addresses.get(key)
-                if known is None:
-                    if len(self._local_addresses) >= MAX_SOURCES:
-                        self._local_addresses.clear()  # A whole prefix may be routed to this host.
-                    host = socket.inet_ntop(AF_INET6, packed)
-                    known = self._local_addresses[key] = Endpoint((host, self.port, 0, interface), AF_UNSPEC)
-                return known
-        return None
-
-    def _send_from(self, sock: socket.socket, data: bytes, sockaddr: tuple[Any, ...], source: Endpoint) -> None:
-        """Send with a source address; without one if it went away meanwhile, or is that of a group."""
-        ancillary = []
-        if not source.is_multicast:
-            host = source.sockaddr[0] if source.family == AF_INET6 else f"::ffff:{source.sockaddr[0]}"
-            pktinfo = _PKTINFO.pack(socket.inet_pton(AF_INET6, host), source.scope_id)
-            ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, pktinfo)]
-        try:
-            sock.sendmsg([data], ancillary, 0, sockaddr)
-        except OSError as exc:
-            if not ancillary or exc.errno not in (errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL):
-                raise
-            sock.sendto(data, sockaddr)
 
     def _require_socket(self) -> socket.socket:
         if self._socket is None:
@@ -289,75 +339,3 @@ def _wake_readers(sock: socket.socket) -> None:
         trio.lowlevel.notify_closing(sock)
     except RuntimeError:
         return  # Outside of a Trio program nobody waits.
-
-
-def _enable_pktinfo(sock: socket.socket) -> bool:
-    """Ask for the destination address of each datagram; say whether the socket will tell."""
-    if getattr(sock, "family", None) != AF_INET6 or not hasattr(socket, "IPV6_RECVPKTINFO"):
-        return False
-    try:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    except OSError:
-        return False
-    return True
-
-
-class EndpointArguments(TypedDict, total=False):
-    """Keyword arguments that say what an endpoint is to be, besides host and port."""
-
-    rng: RandomSource
-    """Where random numbers come from; by default the system's source, which nobody can guess."""
-
-    parameters: TransmissionParameters
-    """The transmission parameters."""
-
-    limits: Limits
-    """How much to remember."""
-
-    reuse_port: bool
-    """Whether other sockets of this user may share the port (SO_REUSEPORT); by default not."""
-
-
-@asynccontextmanager
-async def open_endpoint(
-    host: str = "::", port: int = 0, **arguments: Unpack[EndpointArguments]
-) -> AsyncIterator[SocketEndpoint]:
-    """Open a UDP endpoint, run its tasks while the body runs, and close it.
-
-    On leaving, who still waits for a response gets :exc:`trio.ClosedResourceError`.  When the scope around is
-    cancelled, the body ends first and the endpoint after it.
-
-    Args:
-      host: a numeric address of this host; ``::`` for all addresses of both families.
-      port: 0 lets the kernel choose.
-      arguments: see :class:`EndpointArguments`.
-
-    Raises:
-      OSError: if the address is not to be had.
-    """
-    endpoint = SocketEndpoint.create_bound_endpoint(host=host, port=port, **arguments)
-    async with run_endpoint(endpoint):
-        yield endpoint
-
-
-@asynccontextmanager
-async def use_endpoint(
-    endpoint: DrivenEndpoint | None,
-    host: str | None,
-    port: int | None,
-    default_port: int,
-    arguments: EndpointArguments,
-) -> AsyncIterator[DrivenEndpoint]:
-    """Lend *endpoint* to the body, or without one open an endpoint for it.
-
-    Raises:
-      LocalProtocolError: if both are given, an endpoint and something about a new one.
-    """
-    if endpoint is None:
-        port = default_port if port is None else port
-        async with open_endpoint("::" if host is None else host, port, **arguments) as own:
-            yield own
-        return
-    if host is not None or port is not None or arguments:
-        raise LocalProtocolError("an endpoint is given; host, port and the rest would be for a new one")
-    yield endpoint

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
+import sys
 from typing import Any
 
 from trio_coap.messaging.addresses import SocketAddress, canonical_address
@@ -52,6 +54,31 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
     return sock
 
 
+def open_shared_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return sockets that share one port, for as many worker processes.
+
+    The kernel gives each remote endpoint to one of them, and stays with that as long as all are open: so the parent
+    process keeps them all, hands one to each worker, and the same one to whoever replaces it.
+
+    Args:
+      host, port: see :func:`open_socket`.
+      count: how many.
+
+    Raises:
+      OSError: if the address is not to be had, or the system cannot share ports.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(open_socket(host, port, reuse_port=True))
+            port = sockets[0].getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
 def _make_socket(address: SocketAddress) -> tuple[socket.socket, tuple[Any, ...]]:
     """Return a socket for *address*, and what to bind it to."""
     assert address.family is not None
@@ -71,3 +98,19 @@ def _enlarge_buffers(sock: socket.socket) -> None:
         granted = sock.getsockopt(socket.SOL_SOCKET, option)
         if granted < BUFFER_SIZE:
             _logger.debug("asked for a socket buffer of %d octets, got %d", BUFFER_SIZE, granted)
+
+
+_SO_MEMINFO = 55
+_DROPS = 8
+"""Linux's number of the option, and the word of it that counts datagrams dropped because the buffer was full."""
+
+
+def kernel_drops(sock: socket.socket) -> int | None:
+    """Return how many datagrams the kernel has dropped for want of room; None where it does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        words = struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))
+    except (OSError, struct.error):
+        return None
+    return int(words[_DROPS])
