@@ -71,7 +71,7 @@ class RemoteListener(Protocol):
         """Learn that *remote* does not want to know the response to *request*, or to none of its requests any more."""
 
     def may_repeat(self, remote: RemoteEndpointState, octets: int, now: float) -> bool:
-        """Say whether a reply or response of so many octets may go to *remote* once more, whose address may be forged."""
+        """Say whether a duplicate may be answered with so many octets, to *remote*, whose address may be forged."""
 
 
 class ResponseListener(Protocol):

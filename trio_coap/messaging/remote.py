@@ -252,7 +252,7 @@ class RemoteEndpointState:
         self.local.transmit(octets, self.endpoint, local_address)
 
     def may_repeat(self, octets: int) -> bool:
-        """Say whether a reply or response of so many octets may be sent once more; see :class:`RemoteListener`."""
+        """Say whether a reply of so many octets may answer a duplicate; see :class:`RemoteListener`."""
         listener = self.local.remote_listener
         return listener is None or listener.may_repeat(self, octets, self.local.clock())
 

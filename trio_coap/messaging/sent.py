@@ -349,8 +349,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._attempts += 1
         self._timeout *= 2
         self._set_due(now, is_last=self._attempts > self._parameters.max_retransmit)
-        if self.is_solicited and not self._remote.may_repeat(len(self.octets)):
-            return  # The next time it may be otherwise: if anything comes from there meanwhile.
         self._remote.local.counters.retransmissions += 1
         self._send(now)
 

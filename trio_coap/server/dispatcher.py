@@ -191,6 +191,9 @@ class Dispatcher:
                 raise _ending(self._retry_after)
             if not entry.is_multicast:
                 self.verification.require_budget(request, entry, now)
+                if len(self.observers) and self.observers.is_further(request, entry.remote.endpoint):
+                    # One state may go where nobody has asked for it, but not as many as there are registrations.
+                    self.verification.require(entry.remote.endpoint, now)
             observer = self.observers.request_received(request, entry, now)
             result = self._handler(request)
             if isinstance(result, Awaitable):

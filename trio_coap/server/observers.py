@@ -145,6 +145,11 @@ class Observers:
         observer.observable.add(observer)
         return observer
 
+    def is_further(self, request: Request, remote: Endpoint) -> bool:
+        """Return whether *request* asks for notifications, and *remote* gets others already."""
+        is_registration = request.options.observe == REGISTER and request.code in OBSERVABLE_METHODS
+        return is_registration and self._per_remote[remote] > 0 and (remote, request.token) not in self._observers
+
     def refuse(self, request: Request, remote: Endpoint, now: float) -> None:
         """Take into account that *request* was answered by an error before it could be about an observation."""
         if request.options.observe in (REGISTER, DEREGISTER):

@@ -10,11 +10,12 @@ another method, and the response is too large          4.01 with Echo; the respo
 the same once more, or no room to keep its response    4.01 with Echo, before a handler runs
 a diagnostic that is too large                         the error without it
 a notification                                         goes as a CON, until one is acknowledged
+a second registration, beside one that it has          4.01 with Echo, before a handler runs
 =====================================================  ===================================================
 
 Rule 1: what counts is all that went to the address or waits for its turn, and all that came from it, for as long as
-anything is known of it; what would be repeated is left out as long as it is too much: a duplicate may be shorter than what it
-repeats, and a response that nobody acknowledges goes out five times.  Rule 2: a handler of an unsafe method runs once for
+anything is known of it.  A duplicate that would be answered with too much is not, as it may be shorter than what it repeats.
+But who loses a Confirmable response gets it again: NSTART lets no more than five datagrams go in MAX_TRANSMIT_WAIT.  Rule 2: a handler of an unsafe method runs once for
 a request of the application: that its response is too large is known when the effect cannot be undone, and so the
 repetition, which is the same but for message ID, token and Echo, gets that very response.
 """
@@ -128,6 +129,15 @@ class Verification:
             self._kept.discard(key)
         return response
 
+    def require(self, remote: Endpoint, now: float) -> None:
+        """Let pass what only a verified address may do.
+
+        Raises:
+          Unauthorized: if *remote* is not verified.
+        """
+        if not self.is_verified(remote, now):
+            raise self.challenge(remote, now)
+
     def require_budget(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Let *request* pass, if the handler may run before it is known how much it answers.
 
@@ -181,7 +191,7 @@ class Verification:
         return self.challenge(remote, now).to_response()
 
     def may_repeat(self, state: RemoteEndpointState, octets: int, now: float) -> bool:
-        """Return whether *octets* more may go to a remote endpoint, of something that it was sent already."""
+        """Return whether *octets* more may go to a remote endpoint, in answer to a duplicate."""
         if self._factor is None or state.tx_octets + octets <= self._factor * state.rx_octets:
             return True
         return self.is_verified(state.endpoint, now)
