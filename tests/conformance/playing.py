@@ -32,13 +32,14 @@ def datagram(
     return bytes((version << 6 | kind << 4 | token_length,)) + bytes.fromhex(f"{code}1234{rest}")
 
 
-async def is_silent_on(stage: Stage, message: Message | bytes) -> bool:
+async def is_silent_on(stage: Stage, *messages: Message | bytes) -> bool:
     """Say whether nothing comes back, neither at once nor later.
 
-    The ping behind it is answered first if the server has read the message and said nothing; on a slow machine, that it is
-    silent for a while does not show that.
+    The ping behind them is answered first if the server has read them all and said nothing.  Silence alone would not show
+    that: a slow machine is silent for a while in any case.
     """
-    stage.send(message)
+    for message in messages:
+        stage.send(message)
     if not await stage.peer.hears_nothing(300):
         return False
     stage.send(PING)
@@ -46,10 +47,10 @@ async def is_silent_on(stage: Stage, message: Message | bytes) -> bool:
 
 
 async def assert_format_error(stage: Stage, calls: Calls, code: str, rest: str, token_length: int = 0) -> None:
-    """A CON is reset, anything else gets silence; both are counted."""
-    stage.send(datagram(CON, code, rest, token_length=token_length))
+    """A CON is reset, anything else gets silence; each is counted."""
+    con, *others = [datagram(kind, code, rest, token_length=token_length) for kind in (CON, NON, ACK, RST)]
+    stage.send(con)
     assert await stage.peer.receive_octets() == RESET
-    for kind in (NON, ACK, RST):
-        assert await is_silent_on(stage, datagram(kind, code, rest, token_length=token_length))
+    assert await is_silent_on(stage, *others)
     assert sum(stage.endpoint.statistics().rejected.values()) == 4
     assert calls.requests == []
