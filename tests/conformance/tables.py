@@ -59,8 +59,8 @@ ITEMS = {
 
 VIRTUAL_ONLY = {
     "test_row_notifications_within_a_day": "it takes a day",
-    "test_row_multicast": "the loopback interface has no groups, and leisure takes seconds; tests/namespaces has groups on "
-    "real sockets",
+    "test_row_multicast": "the loopback interface has no groups, and how leisure spreads takes many seconds to see; the rest "
+    "of the row is asked over real sockets in tests/namespaces/test_group_requests.py",
 }
 """Tests that do not run over real sockets, and why."""
 
