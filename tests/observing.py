@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
+from tests.patience import passing
 from trio_coap import ACK, CON, RST, CoapError, Code, Endpoint, Message, MessageType, Request, Response
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
@@ -45,7 +46,7 @@ class Peer:
         return message
 
     async def hears_nothing(self, seconds: float) -> bool:
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(passing(seconds)):
             await self.receive()
             return False
         return True

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import attrs
 
 from tests.client.support import Peer, open_peer
-from trio_coap import Client, open_client
+from trio_coap import Client, TransmissionParameters, open_client
+from trio_coap.messaging.parameters import DEFAULT_PARAMETERS
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 
 
@@ -27,7 +28,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(network: VirtualNetwork) -> AsyncIterator[Scene]:
-    async with network.open_endpoint("client") as endpoint, open_client(endpoint=endpoint) as client:
+async def open_scene(
+    network: VirtualNetwork, *, parameters: TransmissionParameters = DEFAULT_PARAMETERS
+) -> AsyncIterator[Scene]:
+    async with (
+        network.open_endpoint("client", parameters=parameters) as endpoint,
+        open_client(endpoint=endpoint) as client,
+    ):
         with open_peer(network) as peer:
             yield Scene(client, endpoint, peer, network)

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left
+from tests.patience import within
 from tests.test_rfc7959_figures import describe
 from trio_coap import (
     Block,
@@ -39,7 +40,7 @@ async def play(scene: Scene, ask: Ask, answers: Sequence[Response]) -> tuple[Res
         except Exception as exc:
             outcome.append(exc)
 
-    with trio.fail_after(1000):
+    with trio.fail_after(within(1000)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             for answer in answers:

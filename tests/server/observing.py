@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.observing import Peer, open_peer
+from tests.patience import within
 from trio_coap import (
     CON,
     Code,
@@ -21,9 +22,10 @@ from trio_coap import (
     Response,
     Server,
     Site,
+    TransmissionParameters,
     serve,
 )
-from trio_coap.messaging.parameters import DEFAULT_LIMITS
+from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 from trio_coap.testing.pair import NO_CHALLENGES
 
@@ -94,7 +96,7 @@ class Stage:
         return await self.receive()
 
     async def receive(self) -> Response:
-        with trio.fail_after(2 * DAY):
+        with trio.fail_after(within(2 * DAY)):
             return await self.peer.receive_response()
 
     async def receive_and_acknowledge(self) -> Response:
@@ -110,13 +112,14 @@ async def open_stage(
     handler: object,
     network: VirtualNetwork,
     *,
+    parameters: TransmissionParameters = DEFAULT_PARAMETERS,
     limits: Limits = DEFAULT_LIMITS,
     # Most tests are about one exchange with a peer that does not answer a 4.01 with Echo.
     echo_policy: EchoPolicy = NO_CHALLENGES,
     **arguments: int,
 ) -> AsyncIterator[Stage]:
     async with (
-        network.open_endpoint("server", 5683, limits=limits) as endpoint,
+        network.open_endpoint("server", 5683, parameters=parameters, limits=limits) as endpoint,
         trio.open_nursery() as nursery,
     ):
 

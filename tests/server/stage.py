@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from tests.client.support import Peer, open_peer
+from tests.patience import within
 from trio_coap import (
     CON,
     BlockLimits,
@@ -43,7 +44,7 @@ class Stage:
     async def ask(self, message: Message | bytes) -> Response:
         """Send a request and return the response, or fail after a minute."""
         self.send(message)
-        with trio.fail_after(60):
+        with trio.fail_after(within(60)):
             while True:
                 answer = await self.peer.receive()
                 if isinstance(answer, Response):
