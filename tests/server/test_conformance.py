@@ -1,7 +1,6 @@
 """Octets in, octets out: the rows of ``conformance.md`` that concern messages and options, at a server.
 
-Each test's docstring names its row.  Block-wise transfer, observation, groups and No-Response have tests of their own when
-they come.
+Each test's docstring names its row.  The whole table stands in ``tests/conformance``.
 """
 
 from __future__ import annotations
