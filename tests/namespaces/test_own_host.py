@@ -42,9 +42,7 @@ def neighbour(own_host: Host, make_host: MakeHost) -> Host:
         pytest.param("[2001:db8:b::1]", errno.EACCES, id="prohibited, IPv6"),
     ],
 )
-async def test_what_cannot_be_sent_fails_at_once(
-    neighbour: Host, address: str, number: int, is_wildcard: bool
-) -> None:
+async def test_what_cannot_be_sent_fails_at_once(neighbour: Host, address: str, number: int, is_wildcard: bool) -> None:
     own = "2001:db8:1::1" if address.startswith("[") else "10.0.1.1"
     async with open_endpoint("::" if is_wildcard else own, 0) as endpoint:
         started_at = time.monotonic()
