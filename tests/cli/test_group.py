@@ -9,9 +9,9 @@ from trio.testing import MockClock
 from trio_coap import NON, Client, Code, Endpoint, Options, Response
 from trio_coap.cli.group import PATIENCE, _discover_one
 from trio_coap.testing import VirtualNetwork
+from trio_coap.wire.block import Block
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import Request
-from trio_coap.wire.options import Block
 
 GROUP = "224.0.1.187"
 Found = dict[Endpoint, tuple[Link, ...]]
