@@ -10,6 +10,7 @@ from tests.messaging.engine import OTHER, OURS, PEER, EngineEndpoint
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.reception import MAX_STRAY_REPLIES
+from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.wire.codes import ACK, CON, NON, RST, Code
 from trio_coap.wire.message import Message, Request, Response
 
@@ -23,6 +24,8 @@ class Listener:
         self.proved: list[Endpoint] = []
         self.lost: list[tuple[Endpoint, Request | None]] = []
         self.entries: list[RcvdMessageCacheEntry] = []
+        self.repeated: list[int] = []
+        self.allows = True
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         self.entries.append(entry)
@@ -32,6 +35,10 @@ class Listener:
 
     def interest_lost(self, remote: Endpoint, request: Request | None, now: float) -> None:
         self.lost.append((remote, request))
+
+    def may_repeat(self, remote: RemoteEndpointState, octets: int, now: float) -> bool:
+        self.repeated.append(octets)
+        return self.allows
 
     def response_received(self, response: Response, now: float) -> bool:
         return response.payload != b"unwanted"
@@ -94,6 +101,35 @@ def test_a_response_with_a_token_that_nobody_guesses_proves_the_address(
     engine.tokens[PEER, token] = listener
     hear(engine, Response(payload=payload, type=NON, message_id=1, token=token))
     assert listener.proved == ([PEER] if proves else [])
+
+
+def test_a_token_that_a_whole_group_knows_proves_nothing(engine: EngineEndpoint, listener: Listener) -> None:
+    engine.tokens[None, b"1234"] = listener
+    hear(engine, Response(type=NON, message_id=1, token=b"1234"))
+    assert listener.proved == []
+
+
+@pytest.mark.parametrize("allows", [True, False])
+def test_a_duplicate_is_answered_again_if_that_is_not_too_much(
+    allows: bool, engine: EngineEndpoint, listener: Listener
+) -> None:
+    request = Request(Code.GET, type=CON, message_id=7, token=b"t")
+    hear(engine, request)
+    listener.entries[0].respond(Response(payload=b"x"), 1.0)
+    listener.allows = allows
+    hear(engine, request)
+    assert len(engine.take()) == 1 + allows
+    assert listener.repeated == [len(listener.entries[0].reply_octets)]
+
+
+def test_a_response_that_is_lost_is_repeated_in_any_case(engine: EngineEndpoint, listener: Listener) -> None:
+    """The congestion control of section 4.7 is limit enough: one at a time, five times in 93 seconds."""
+    listener.allows = False
+    hear(engine, Request(Code.GET, type=CON, message_id=7, token=b"t"))
+    listener.entries[0].reply()
+    listener.entries[0].respond(Response(payload=b"x"), 1.0)
+    engine.run_until(300.0)
+    assert sum(isinstance(message, Response) for message in engine.take()) == 5
 
 
 @pytest.mark.parametrize("is_piggybacked", [False, True])

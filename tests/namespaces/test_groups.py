@@ -122,6 +122,7 @@ async def test_an_interface_that_comes_later_is_joined_too(
             while not arrived.is_set():
                 await peer.sendto(GET, ("ff02::fd", 5683))
                 await trio.sleep(0.05)
+    assert arrived.is_set()
 
 
 @pytest.mark.parametrize("group", ALL_COAP_NODES)

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.server.stage import make_request, open_stage
+from tests.server.stage import make_request, open_stage, with_option
 from trio_coap import (
     ACK,
     CON,
@@ -23,13 +23,14 @@ from trio_coap import (
     Endpoint,
     Limits,
     Message,
+    MessageType,
     NotFound,
     Request,
     Response,
     open_client,
     serve,
 )
-from trio_coap.server.dispatcher import MAX_CONTENT, MAX_OPTION_HEADER
+from trio_coap.server.outgoing import MAX_CONTENT, MAX_OPTION_HEADER
 from trio_coap.testing import DROP, VirtualNetwork, open_pair
 
 
@@ -368,7 +369,7 @@ async def test_what_goes_wrong_is_logged_once_by_the_dispatcher(
         stage.send(make_request())  # A duplicate.
         await stage.peer.receive()
     assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "trio_coap.server.dispatcher"
+        "trio_coap.server.outgoing"
     ]
 
 
@@ -415,3 +416,20 @@ async def test_an_error_response_raised_in_a_nursery_of_the_handler_is_the_respo
     async with open_pair(handler) as (client, _):
         response = await client.get("/")
     assert (response.code, response.text) == (Code.NOT_FOUND, "not here")
+
+
+@pytest.mark.parametrize("type", [CON, NON])
+async def test_a_handler_that_fails_to_say_what_it_understands_does_not_end_the_server(
+    type: MessageType, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    class Careless:
+        def understands(self, request: Request) -> frozenset[int]:
+            raise ValueError("no")
+
+        def __call__(self, request: Request) -> str:
+            return "here"
+
+    async with open_stage(Careless(), coap_network) as stage:
+        answer = await stage.ask(with_option(1, b"x", type=type))
+        assert answer.code is Code.INTERNAL_SERVER_ERROR
+        assert (await stage.ask(make_request(message_id=2))).text == "here"

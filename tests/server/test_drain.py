@@ -24,6 +24,8 @@ from trio_coap import (
     Request,
     Response,
     Server,
+    StreamedRequest,
+    block_policy,
     serve,
 )
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
@@ -204,7 +206,10 @@ async def test_who_is_just_registering_gets_a_plain_response(
         assert (await run.receive()).is_empty
         await run.start_draining()
         assert len(state) == 0
+        lost = await run.receive()
+        assert not await run.is_over()
         response = await run.receive()
+        assert response == lost
         assert (response.text, response.options.observe) == ("slow", None)
         run.peer.acknowledge(response)
         await trio.sleep(0.1)
@@ -231,6 +236,73 @@ async def test_there_are_no_more_blocks(coap_network: VirtualNetwork, autojump_c
         block = Block(1, False, 0)
         upload = await run.ask(make_request(code=Code.PUT, message_id=5, payload=bytes(16), block1=block))
         assert upload.code is Code.SERVICE_UNAVAILABLE
+
+
+def make_block(number: int, more: bool, **options: object) -> Request:
+    block = Block(number, more, 0)
+    return make_request(code=Code.PUT, message_id=100 + number, payload=bytes(16), block1=block, **options)  # type: ignore[arg-type]
+
+
+@block_policy(streams=True)
+async def measure(request: Request) -> str:
+    assert isinstance(request, StreamedRequest)
+    octets = 0
+    async for chunk in request.stream():
+        octets += len(chunk)
+    return f"{octets}"
+
+
+async def test_what_a_handler_reads_while_it_comes_comes_to_its_end(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(measure, coap_network) as run:
+        assert (await run.ask(make_block(0, True))).code is Code.CONTINUE
+        await run.start_draining()
+        for other in (make_request("other", message_id=1), make_block(5, True, path="other")):
+            assert (await run.ask(other)).code is Code.SERVICE_UNAVAILABLE
+        assert (await run.ask(make_block(1, True))).code is Code.CONTINUE
+        await trio.sleep(100)
+        assert not await run.is_over()
+        last = await run.ask(make_block(2, False))
+        assert (last.code, last.payload) == (Code.CHANGED, b"48")
+        assert await run.is_over()
+
+
+async def test_an_upload_that_begins_again_is_a_new_request(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(measure, coap_network) as run:
+        await run.ask(make_block(0, True))
+        await run.ask(make_block(1, True))
+        await run.start_draining()
+        again = make_block(0, True)
+        again.message_id = 1
+        assert (await run.ask(again)).code is Code.SERVICE_UNAVAILABLE
+        assert (await run.ask(make_block(2, False))).payload == b"48"
+        assert await run.is_over()
+
+
+async def test_an_upload_whose_client_is_silent_is_waited_for_as_long_as_ever(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(measure, coap_network) as run:
+        await run.ask(make_block(0, True))
+        await run.start_draining()
+        await trio.sleep(240)
+        assert not await run.is_over()
+        await trio.sleep(10)
+        assert await run.is_over()
+
+
+async def test_cancelling_ends_uploads_too(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    async with open_run(measure, coap_network) as run:
+        await run.ask(make_block(0, True))
+        with trio.move_on_after(5) as scope:
+            await run.server.drain()
+        assert scope.cancelled_caught
+        await wait_all_tasks_blocked()
+        assert run.returned.is_set()
+        assert len(run.server.blockwise.uploads) == 0
 
 
 async def test_a_duplicate_is_still_answered_as_before(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:

@@ -22,13 +22,14 @@ from trio_coap import (
     LocalProtocolError,
     NotFound,
     NotificationPolicy,
+    Observable,
     Request,
     Response,
     Site,
     block_policy,
 )
-from trio_coap.server.dispatcher import MAX_CONTENT
 from trio_coap.server.observer import LONGEST_UNCONFIRMED, NON_INTERVAL
+from trio_coap.server.outgoing import MAX_CONTENT
 from trio_coap.testing import VirtualNetwork
 
 
@@ -278,3 +279,59 @@ async def test_when_too_much_is_remembered_the_newest_state_waits(
         assert response.text == "29"
         await sensor.change(30)
         assert (await stage.receive_and_acknowledge()).text == "30"
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_handlers_that_change_what_they_are_asked_for_come_to_rest(
+    is_slow: bool, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """Two observers do not keep each other busy; and the next change counts again."""
+    runs = 0
+
+    async def handler(request: Request) -> str:
+        nonlocal runs
+        runs += 1
+        await trio.sleep(0.01 if is_slow else 0)
+        if runs > 1000:
+            await trio.sleep_forever()
+        state.notify()
+        await trio.lowlevel.checkpoint()
+        return f"{runs}"
+
+    state = Observable(handler)
+    async with open_stage(state, coap_network) as stage:
+        for number in (1, 2):
+            stage.send(0, number, token=b"%d" % number)
+        for _ in range(3):
+            before = runs
+            state.notify()
+            with trio.move_on_after(300):
+                while True:
+                    await stage.receive_and_acknowledge()
+            assert before + 2 <= runs <= before + 10
+
+
+async def test_what_a_handler_leaves_running_makes_changes_of_its_own(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    changes = 0
+
+    async def change() -> None:
+        nonlocal changes
+        for _ in range(10):
+            await trio.sleep(100)
+            changes += 1
+            state.notify()
+
+    async def handler(request: Request) -> str:
+        if changes == 0:
+            nursery.start_soon(change)
+        return f"{changes}"
+
+    state = Observable(handler)
+    async with open_stage(state, coap_network) as stage, trio.open_nursery() as nursery:
+        changes = -1
+        await stage.ask(0)
+        changes = 0
+        state.notify()
+        assert [(await stage.receive_and_acknowledge()).text for _ in range(11)] == [f"{n}" for n in range(11)]

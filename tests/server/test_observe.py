@@ -235,3 +235,31 @@ async def test_a_client_on_the_same_network_sees_it(stage: Stage, sensor: Sensor
         assert (await observation.receive()).text == "1"
         await sensor.change(2)
         assert (await observation.receive()).text == "2"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [{"if_match": [b"x"]}, {"proxy_scheme": "coap"}, {"hop_limit": 0}, {"code": Code(9)}],
+    ids=["4.02", "5.05", "4.00", "4.05"],
+)
+@pytest.mark.parametrize("observe", [0, 1])
+async def test_who_is_refused_before_a_handler_is_asked_observes_no_longer(
+    observe: int, refusal: dict[str, object], coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    sensor = Sensor()
+    async with open_stage(sensor.site, coap_network) as stage:
+        await stage.ask(0)
+        refused = await stage.ask(observe, 2, **refusal)
+        assert not refused.code.is_success
+        assert stage.observers == 0
+        await sensor.change(2)
+        assert await stage.peer.hears_nothing(300)
+
+
+async def test_who_registers_again_and_wants_no_success_observes_no_longer(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    await stage.ask(0)
+    stage.send(0, 2, no_response=2)
+    assert (await stage.peer.receive()).is_empty
+    assert stage.observers == 0

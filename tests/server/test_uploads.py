@@ -15,6 +15,7 @@ from tests.server import test_blockwise
 from tests.server.stage import Stage, make_request, open_stage
 from tests.server.test_blockwise import EXCHANGE_LIFETIME, A, B, C
 from trio_coap import (
+    RST,
     Block,
     BlockLimits,
     BodyIncomplete,
@@ -22,6 +23,7 @@ from trio_coap import (
     Conflict,
     Handler,
     LocalProtocolError,
+    Message,
     Request,
     Response,
     Site,
@@ -469,3 +471,82 @@ def test_what_cannot_stream(sees_blocks: bool) -> None:
 
     with pytest.raises(LocalProtocolError, match="cannot stream"):
         block_policy(streams=True, sees_blocks=sees_blocks)(generator if not sees_blocks else lambda request: None)
+
+
+# Clients that do not want to know any more.
+
+
+@attrs.define(eq=False)
+class Thorough(Reader):
+    """Works on for an hour when it has the whole body."""
+
+    async def read(self, request: StreamedRequest) -> str:
+        answer = await super().read(request)
+        try:
+            await trio.sleep(3600)
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        return answer
+
+
+def reset_last(ask: Asking) -> None:
+    ask.stage.send(Message(type=RST, message_id=ask.message_id))
+
+
+async def test_a_reset_for_a_block_that_waits_ends_the_body(opened: Open, autojump_clock: MockClock) -> None:
+    reader = Reader(pause=100)
+    async with opened(as_handler(reader)) as stage:
+        ask = Asking(stage)
+        with trio.move_on_after(10):
+            await ask.put(0, True, A)
+        reset_last(ask)
+        await trio.sleep(200)
+        assert len(reader.incomplete) == 1
+        assert len(stage.server.blockwise.uploads) == 0
+
+
+async def test_a_reset_while_the_handler_has_the_whole_body_cancels_it(opened: Open, autojump_clock: MockClock) -> None:
+    reader = Thorough()
+    async with opened(as_handler(reader)) as stage:
+        ask = Asking(stage)
+        await ask.put(0, True, A)
+        with trio.move_on_after(10):
+            await ask.put(1, False, B)
+        assert reader.bodies == [A + B]
+        reset_last(ask)
+        await trio.sleep(1)
+        assert reader.cancelled == 1
+        statistics = stage.server.statistics()
+        assert (statistics.running_handlers, statistics.handlers_cancelled) == (0, 1)
+        assert len(stage.server.blockwise.uploads) == 0
+
+
+async def test_a_block_that_comes_once_more_under_its_token_goes_on_waiting(
+    opened: Open, autojump_clock: MockClock
+) -> None:
+    """The first request for it is not waited for any more, but the second one is."""
+    reader = Reader(pause=20)
+    async with opened(as_handler(reader)) as stage:
+        ask = Asking(stage)
+        with trio.move_on_after(5):
+            await ask.put(0, True, A, token=b"t")
+        await ask.put(0, True, A, token=b"t")
+        assert stage.server.dispatcher.handlers.cancelled == 1
+        assert (await ask.put(1, False, B)).text == "32 octets"
+        assert reader.started == 1
+
+
+async def test_clients_that_lose_interest_leave_room_for_others(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    reader = Reader(pause=10)
+    handler = block_policy(streams=True)(as_handler(reader))
+    async with open_stage(handler, coap_network, block_limits=BlockLimits(max_bodies=2)) as stage:
+        ask = Asking(stage)
+        for number in range(6):
+            with trio.move_on_after(5):
+                await ask.put(0, True, A, uri_query=[f"{number}"])
+            reset_last(ask)
+            await trio.sleep(30)
+        assert len(reader.incomplete) == 6

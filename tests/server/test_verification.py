@@ -39,10 +39,11 @@ class Counted:
     def __init__(self, delay: float = 0.0) -> None:
         self.calls = 0
         self.delay = delay
+        self.answer = ""
 
     def __call__(self, request: Request) -> str:
         self.calls += 1
-        return f"{self.calls} {LARGE}"
+        return self.answer or f"{self.calls} {LARGE}"
 
     async def later(self, request: Request) -> str:
         await trio.sleep(self.delay)
@@ -108,25 +109,89 @@ async def test_the_limit_is_exact(excess: int, coap_network: VirtualNetwork, aut
         assert answer.code is (Code.UNAUTHORIZED if excess else Code.CONTENT)
 
 
-async def test_what_was_sent_before_counts(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
-    """A slow response is repeated; who asks again has got more than its share already, before a handler runs."""
-    handler = Counted(1.0)
+def is_within_limit(stage: Stage) -> bool:
+    statistics = stage.endpoint.statistics()
+    return statistics.tx_octets <= 3 * statistics.rx_octets
 
+
+async def test_what_was_sent_before_counts(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    """Who has got its share is challenged before a handler runs."""
+    handler = Counted()
+    async with opened(handler, coap_network) as stage:
+        size = 3 * len(make_request(payload=b"x" * 100).encode()) - 10
+        handler.answer = "x" * size
+        assert (await stage.ask(make_request(payload=b"x" * 100))).text == handler.answer
+        state = stage.endpoint.known_remote(stage.peer.remote)
+        assert state is not None
+        state.tx_octets += 100  # Of requests of ours, say.
+        challenge = await stage.ask(make_request(message_id=2))
+        assert (challenge.code, challenge.type, handler.calls) == (Code.UNAUTHORIZED, ACK, 1)
+
+
+async def test_a_response_that_is_lost_is_repeated_whatever_the_limit(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
     async def slow(request: Request) -> str:
-        handler.calls += 1
         await trio.sleep(1)
         return "x" * 10
 
     async with opened(slow, coap_network) as stage:
-        stage.send(make_request())
-        await trio.sleep(200)
-        received, sent = received_and_sent(stage)
-        assert sent > 3 * received
-        while not await stage.peer.hears_nothing(1):
+        stage.send(make_request(payload=b"x" * 10))
+        assert (await stage.peer.receive()).is_empty
+        responses = [await stage.peer.receive() for _ in range(5)]
+        assert all(response == responses[0] for response in responses)
+        assert await stage.peer.hears_nothing(200)
+        assert not is_within_limit(stage)
+
+
+async def test_a_verified_address_gets_all_repetitions(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    async def slow(request: Request) -> str:
+        await trio.sleep(1 if not request.options.echo else 0)
+        return LARGE
+
+    async with opened(slow, coap_network) as stage:
+        challenge = await stage.ask(make_request(message_id=1))
+        stage.peer.acknowledge(challenge)
+        await stage.ask(make_request(message_id=2, echo=challenge.options.echo))
+        stage.send(make_request(message_id=3))
+        messages = [await stage.peer.receive() for _ in range(6)]
+        assert [len(message.payload) for message in messages] == [0] + 5 * [len(LARGE)]
+
+
+@pytest.mark.parametrize("duplicate", ["40001234", "42011234746b", "50001234"])
+async def test_duplicates_that_are_short_do_not_get_much(
+    duplicate: str, coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with opened(lambda request: "x" * 590, coap_network) as stage:
+        request = make_request(payload=b"x" * 200)
+        assert (await stage.ask(request)).code is Code.CONTENT
+        for _ in range(100):
+            stage.send(bytes.fromhex(duplicate))
+        await trio.sleep(1)
+        assert is_within_limit(stage)
+        # The client itself repeats what it has sent.
+        assert (await stage.ask(request)).code is Code.CONTENT
+
+
+async def test_responses_that_wait_for_their_turn_count(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async def slow(request: Request) -> str:
+        await trio.sleep(10)
+        return "x" * 1000
+
+    async with opened(slow, coap_network) as stage:
+        for number in range(100):
+            stage.send(make_request(message_id=number))
+        await trio.sleep(9)
+        while not await stage.peer.hears_nothing(0.5):
             pass
-        challenge = await stage.ask(make_request(message_id=2))
-        assert (challenge.code, challenge.type) == (Code.UNAUTHORIZED, ACK)
-        assert handler.calls == 1
+        with trio.move_on_after(5000):
+            while True:
+                message = await stage.peer.receive()
+                if message.type is CON:
+                    stage.peer.reset(message)
+        assert is_within_limit(stage)
 
 
 async def test_a_factor_of_none_sends_everything_to_anybody(
@@ -352,3 +417,21 @@ async def test_a_registration_whose_response_is_too_large_comes_again(
         answer = await stage.ask(0, 2, echo=challenge.options.echo)
         assert answer.options.observe is not None
         assert stage.observers == 1
+
+
+async def test_an_unverified_address_observes_one_resource_until_it_is_verified(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """Otherwise a hundred registrations would have a hundred states sent to whom they name."""
+    sensor = observing.Sensor()
+    async with observing.open_stage(sensor.site, coap_network, echo_policy=DEFAULT_ECHO_POLICY) as stage:
+        assert (await stage.ask(0, 1)).options.observe is not None
+        assert (await stage.ask(0, 1)).options.observe is not None, "the same once more is the same"
+        refused = await stage.ask(0, 2, token=b"second")
+        assert (refused.code, refused.options.observe, stage.observers) == (Code.UNAUTHORIZED, None, 1)
+        await sensor.change("new")
+        await stage.receive_and_acknowledge()
+        assert (await stage.ask(0, 3, token=b"second")).options.observe is not None, (
+            "an acknowledgement has verified it"
+        )
+        assert stage.observers == 2

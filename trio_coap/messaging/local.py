@@ -70,6 +70,9 @@ class RemoteListener(Protocol):
     def interest_lost(self, remote: Endpoint, request: Request | None, now: float) -> None:
         """Learn that *remote* does not want to know the response to *request*, or to none of its requests any more."""
 
+    def may_repeat(self, remote: RemoteEndpointState, octets: int, now: float) -> bool:
+        """Say whether a duplicate may be answered with so many octets, to *remote*, whose address may be forged."""
+
 
 class ResponseListener(Protocol):
     """Who waits for responses with one token; called synchronously, and must not raise."""

@@ -153,9 +153,12 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             self._remote.forget_received(self)
 
     def receive_again(self) -> None:
-        """Take a duplicate into account: it is answered as before (section 4.5)."""
+        """Take a duplicate into account: it is answered as before (section 4.5).
+
+        It need not be as long as the first one, and so says nothing about how much its source may be sent.
+        """
         self.reception_count += 1
-        if self.reply_octets:
+        if self.reply_octets and self._remote.may_repeat(len(self.reply_octets)):
             self._remote.send_reply(self.reply_octets, self.local_address)
 
     def reply(self, reset: bool = False, message: Message | None = None) -> Message:

@@ -201,9 +201,11 @@ class Reception:
     def _pass_response(self, response: Response, entry: RcvdMessageCacheEntry, now: float) -> None:
         listener = self._response_listener(response, entry.remote.endpoint)
         assert listener is not None
+        # The token of a group request is known to a whole group.
+        is_secret = len(response.token) >= UNGUESSABLE and (entry.remote.endpoint, response.token) in self._local.tokens
         is_accepted = listener.response_received(response, now)
         remote_listener = self._local.remote_listener
-        if is_accepted and remote_listener is not None and len(response.token) >= UNGUESSABLE:
+        if is_accepted and remote_listener is not None and is_secret:
             remote_listener.address_proved(entry.remote.endpoint, now)
         # Rejecting a NON may be done in silence (section 4.3).  The listener may have closed the endpoint.
         if response.type is CON and entry.cache is not None:

@@ -251,6 +251,11 @@ class RemoteEndpointState:
         """Send an ACK or RST, or a reply again; nothing can be done if that fails, the peer will ask again."""
         self.local.transmit(octets, self.endpoint, local_address)
 
+    def may_repeat(self, octets: int) -> bool:
+        """Say whether a reply of so many octets may answer a duplicate; see :class:`RemoteListener`."""
+        listener = self.local.remote_listener
+        return listener is None or listener.may_repeat(self, octets, self.local.clock())
+
     def withdraw(self, entry: SentMessageCacheEntry, now: float) -> None:
         """Take out a message that was never sent."""
         was_held = entry in self.held

@@ -17,7 +17,7 @@ an Accept that the response does not meet              4.06 (5.10.4)
 a response that the client does not want               an empty ACK, or nothing
                                                        (:mod:`trio_coap.server.noresponse`)
 a response too large for an unverified address         4.01 with Echo (:mod:`trio_coap.server.verification`)
-a request to a server that is about to end             5.03
+a request to a server that is about to end             5.03, unless it goes on with an upload
 a request to a group                                   see :mod:`trio_coap.server.groups`
 =====================================================  ===============================================
 
@@ -35,6 +35,7 @@ import trio
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import PendingLimitReached
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.server.deliveries import Deliveries
 from trio_coap.server.echo import DEFAULT_ECHO_POLICY, EchoPolicy
 from trio_coap.server.groups import AnswersGroup, is_suppressed
@@ -46,24 +47,23 @@ from trio_coap.server.observers import (
     OBSERVABLE_METHODS,
     Observers,
 )
+from trio_coap.server.outgoing import check_response, error_response
 from trio_coap.server.results import HandlerResult, to_response
 from trio_coap.server.running import (
     RunningHandler,
     RunningHandlers,
 )
+from trio_coap.server.uploads import Uploads
 from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.wire.codes import CON, Code
+from trio_coap.wire.codes import CON
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import CRITICAL_PROBLEM
 from trio_coap.wire.response_errors import (
     BadOption,
     BadRequest,
-    InternalServerError,
     MethodNotAllowed,
-    NotAcceptable,
     ProxyingNotSupported,
-    ResponseError,
     ServiceUnavailable,
     Unauthorized,
 )
@@ -90,15 +90,6 @@ must say that it processes them; see :class:`UnderstandingHandler`."""
 _HOP_LIMIT = 16
 _ECHO = 252
 _NO_RESPONSE = 258
-
-MAX_CONTENT = 65_507 - 4 - 8 - 1
-"""Octets of options and payload that fit into a UDP datagram over IPv4 beside header, token and payload marker."""
-
-MAX_OPTION_HEADER = 5
-"""Octets that tell an option's number and length, at most (:rfc:`7252` section 3.1)."""
-
-MAX_OBSERVE = MAX_OPTION_HEADER + 3
-"""Octets of an Observe option, at most (:rfc:`7641` section 2)."""
 
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server that is at a limit of its running handlers, or ends: seconds after which to try again
@@ -132,6 +123,7 @@ class Dispatcher:
         nursery: trio.Nursery,
         limits: ServerLimits = DEFAULT_SERVER_LIMITS,
         echo_policy: EchoPolicy = DEFAULT_ECHO_POLICY,
+        uploads: Uploads | None = None,
     ) -> None:
         """Dispatch to *handler*.
 
@@ -141,12 +133,14 @@ class Dispatcher:
           nursery: for the tasks of ``async def`` handlers.
           limits: how many handlers and observers there may be.
           echo_policy: what unverified addresses may get.
+          uploads: what takes several requests, and is brought to its end before the server's.
         """
         self._handler = handler
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
         self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
         self._nursery = nursery
+        self._uploads = uploads
         self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
         self.verification = Verification(echo_policy, endpoint)
         self.observers = Observers(
@@ -172,33 +166,34 @@ class Dispatcher:
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
-        if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
-            return
-        problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
-        if problem is not None and self._understands is not None:
-            problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
-        if problem is not None:
-            self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, str(problem), now=now)
-        if problem is not None and request.type is not CON:
-            if not entry.is_multicast:
-                entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
-            return
-        if self.handlers:
-            self._end_former(request, entry.remote.endpoint)
         observer = None
         try:
+            if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
+                return
+            problem = self._find_problem(request)
             if problem is not None:
-                raise BadOption(str(problem))
+                self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, problem, now=now)
+                if request.type is not CON:
+                    if not entry.is_multicast:
+                        entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
+                    return
+            if self.handlers:
+                self._end_former(request, entry.remote.endpoint)
+            if problem is not None:
+                raise BadOption(problem)
             _check(request)
             if request.options.raw(_ECHO):
                 kept = self.verification.take_kept(request, entry.remote.endpoint, now)
                 if kept is not None:
                     self._respond(kept, request, entry, None)
                     return
-            if self._retry_after is not None:
+            if self._retry_after is not None and not (self._uploads and self._uploads.resumes(request)):
                 raise _ending(self._retry_after)
             if not entry.is_multicast:
                 self.verification.require_budget(request, entry, now)
+                if len(self.observers) and self.observers.is_further(request, entry.remote.endpoint):
+                    # One state may go where nobody has asked for it, but not as many as there are registrations.
+                    self.verification.require(entry.remote.endpoint, now)
             observer = self.observers.request_received(request, entry, now)
             result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -206,7 +201,9 @@ class Dispatcher:
             else:
                 self._respond(to_response(result, request), request, entry, observer)
         except Exception as exc:
-            self._respond(_error_response(exc, request), request, entry, observer)
+            if observer is None:
+                self.observers.refuse(request, entry.remote.endpoint, now)
+            self._respond(error_response(exc, request), request, entry, observer)
 
     def address_proved(self, remote: Endpoint, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RemoteListener`."""
@@ -219,6 +216,10 @@ class Dispatcher:
             return
         self.handlers.cancel(remote, message_id=request.message_id)
         self.observers.reject(remote, request, now)
+
+    def may_repeat(self, remote: RemoteEndpointState, octets: int, now: float) -> bool:
+        """See :class:`trio_coap.messaging.local.RemoteListener`."""
+        return self.verification.may_repeat(remote, octets, now)
 
     # What handlers ask; see :class:`trio_coap.server.echo.Challenging`.
 
@@ -242,20 +243,20 @@ class Dispatcher:
             result = self._handler(request)
             if isinstance(result, Awaitable):
                 return self._answer_later(result, request)
-            return _check_response(to_response(result, request), request)[0]
+            return check_response(to_response(result, request), request)[0]
         except Exception as exc:
-            return _error_response(exc, request)
+            return error_response(exc, request)
 
     async def _answer_later(self, awaitable: Awaitable[HandlerResult], request: Request) -> Response:
         try:
-            return _check_response(to_response(await awaitable, request), request)[0]
+            return check_response(to_response(await awaitable, request), request)[0]
         except Exception as exc:
-            return _error_response(exc, request)
+            return error_response(exc, request)
 
     # The end.
 
     def drain(self, max_age: int, when_drained: Callable[[], None]) -> None:
-        """Take no new requests, and end all observations.
+        """Take no new requests, but blocks of uploads that have begun, and end all observations.
 
         Args:
           max_age: of the 5.03 that clients get from now on, in seconds.
@@ -264,13 +265,24 @@ class Dispatcher:
         if self._retry_after is None:
             self._retry_after = max_age
             self.observers.finish(_ending(max_age))
+            if self._uploads is not None:
+                self._uploads.finish(self._check_drained)
         self._when_drained = when_drained
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._when_drained is None or self.handlers or self._deliveries or self.observers.farewells:
+        if self._when_drained is None or self.handlers or self._uploads or self._deliveries:
+            return
+        if self.observers.farewells:
             return
         self._when_drained()
+
+    def _find_problem(self, request: Request) -> str | None:
+        """Return what is wrong with the critical options of *request*, or None."""
+        problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
+        if problem is not None and self._understands is not None:
+            problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS | self._understands(request))
+        return None if problem is None else str(problem)
 
     # Handlers that take time.
 
@@ -315,7 +327,7 @@ class Dispatcher:
                     self.handlers.discard(running)
                 response = to_response(result, request)
             except Exception as exc:
-                response = _error_response(exc, request)
+                response = error_response(exc, request)
             # A client that deregisters meanwhile, or registers again, does not wait for this response any more.
             if not scope.cancel_called:
                 self._respond_safely(response, request, entry, observer)
@@ -329,7 +341,7 @@ class Dispatcher:
         try:
             self._respond(response, request, entry, observer)
         except Exception as exc:
-            self._respond(_error_response(exc, request), request, entry, observer)
+            self._respond(error_response(exc, request), request, entry, observer)
 
     def _respond(
         self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
@@ -338,7 +350,7 @@ class Dispatcher:
             return
         now = self._endpoint.clock()
         unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
-        response, size = _check_response(response, request)
+        response, size = check_response(response, request)
         if entry.is_multicast:
             if is_suppressed(response, request):
                 return
@@ -346,6 +358,8 @@ class Dispatcher:
             response = self.verification.check(response, size, request, entry, now)
         if observer is not None:
             response = observer.registered(response, now)
+            if not observer.is_active:
+                observer = None  # It is a response like any other.
         if unwanted and is_unwanted(response.code, unwanted):
             if entry.owes_acknowledgement and entry.cache is not None:
                 entry.reply()
@@ -363,27 +377,6 @@ class Dispatcher:
             self._deliveries.add(sent)
 
 
-def _check_response(response: Response, request: Request) -> tuple[Response, int]:
-    """Return *response*, or what must be sent instead, and how many octets of options and payload it has at most."""
-    accept = request.options.accept
-    if accept is not None and response.code.is_success:
-        content_format = response.options.content_format
-        if content_format is not None and content_format != accept:
-            response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    size = _size(response, request)
-    if size > MAX_CONTENT:
-        _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
-        response = InternalServerError().to_response()
-        size = _size(response, request)
-    return response, size
-
-
-def _size(response: Response, request: Request) -> int:
-    size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    # A notification gets its number later.
-    return size if request.options.observe is None else size + MAX_OBSERVE
-
-
 def _ending(max_age: int) -> ServiceUnavailable:
     return ServiceUnavailable("the server is about to end", max_age=max_age)
 
@@ -398,20 +391,3 @@ def _check(request: Request) -> None:
         value = next((value for number, value in options if number == _HOP_LIMIT), b"\x01")
         if not 1 <= int.from_bytes(value, "big") <= 255:
             raise BadRequest("a Hop-Limit is 1 to 255 (RFC 8768 section 3)")
-
-
-def _error_response(exc: Exception, request: Request) -> Response:
-    # A handler that raised it in a nursery of its own meant the error, not the group around it.
-    leaf: BaseException = exc
-    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
-        leaf = leaf.exceptions[0]
-    if isinstance(leaf, ResponseError):
-        exc = leaf
-    # An error that a handler got as a client, and let pass, is no answer of ours.
-    if isinstance(exc, ResponseError) and exc.response is None:
-        try:
-            return exc.to_response()
-        except Exception as mistake:  # Its code, say, is that of no response.
-            exc = mistake
-    _logger.error("a handler failed on %r", request, exc_info=exc)
-    return Response(Code.INTERNAL_SERVER_ERROR)

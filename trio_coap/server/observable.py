@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Protocol, final
 
 import attrs
+import trio
 
 from trio_coap.server.results import HandlerResult
 from trio_coap.wire.errors import LocalProtocolError
@@ -108,11 +110,14 @@ class Observable:
         if self._round is not None:
             self._round.add(matching)
             return
-        self._round = _Round()
+        told = _told_here()
+        self._round = _Round(told)
+        before = _asking.set(_Asking(told))
         try:
             self._round.add(matching)
             self._round.run()
         finally:
+            _asking.reset(before)
             self._round = None
 
     def end(self, error: ResponseError | None = None, **parameters: object) -> None:
@@ -166,13 +171,14 @@ class Observable:
 class _Round:
     """The observers that are told of a change, and of those that their handlers make meanwhile.
 
-    Rule: each is told twice at most; a handler each run of which is a change would go on for ever.  None is told from
-    within the handler of another one, or many observers would make a deep stack.
+    Rule: each is told twice at most, in the tasks too in which handlers find out what the new state is; a handler each run
+    of which is a change would go on for ever.  None is told from within the handler of another one, or many observers would
+    make a deep stack.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Counter[Observing]) -> None:
         self._waiting: OrderedDict[Observing, None] = OrderedDict()
-        self._told: Counter[Observing] = Counter()
+        self._told = told
         self._current: Observing | None = None
 
     def add(self, observers: list[Observing]) -> None:
@@ -186,6 +192,41 @@ class _Round:
             self._current = observer
             self._told[observer] += 1
             observer.changed()
+
+
+@attrs.frozen(eq=False)
+class _Asking:
+    """Who was told of the change because of which handlers are asked."""
+
+    told: Counter[Observing]
+    task: trio.lowlevel.Task | None = None
+    """That of such a handler; what it leaves running, which has the same context, makes changes of its own."""
+
+
+_asking: ContextVar[_Asking | None] = ContextVar("trio_coap_asking", default=None)
+
+
+def begin_to_ask() -> trio.lowlevel.Task:
+    """Take into account that this task, which is returned, asks a handler for a new state."""
+    task = trio.lowlevel.current_task()
+    asking = _asking.get()
+    _asking.set(_Asking(Counter() if asking is None else asking.told, task))
+    return task
+
+
+def current_task() -> trio.lowlevel.Task | None:
+    """Return the current task; None outside of one: who says something there is no handler."""
+    try:
+        return trio.lowlevel.current_task()
+    except RuntimeError:
+        return None
+
+
+def _told_here() -> Counter[Observing]:
+    asking = _asking.get()
+    if asking is None or asking.task is None or asking.task is not current_task():
+        return Counter()
+    return asking.told
 
 
 class ObservableHandler(Protocol):

@@ -29,7 +29,7 @@ from trio_coap.messaging.errors import DeliveryError, ResetReceived, SendLimitRe
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
 from trio_coap.messaging.timer import Timer
-from trio_coap.server.observable import Observable
+from trio_coap.server.observable import Observable, current_task
 from trio_coap.wire.codes import CON, NON, Code, MessageType
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
@@ -224,7 +224,7 @@ class Observer:
     @property
     def _is_asking_here(self) -> bool:
         """True within the handler that is asked for this observer."""
-        return self._is_computing or (self.task is not None and self.task is _current_task())
+        return self._is_computing or (self.task is not None and self.task is current_task())
 
     def _is_other_format(self, response: Response) -> bool:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
@@ -336,10 +336,3 @@ class Observer:
         if self._entry is not None:
             self._entry.newest.complete(now)
             self._entry = None
-
-
-def _current_task() -> trio.lowlevel.Task | None:
-    try:
-        return trio.lowlevel.current_task()
-    except RuntimeError:  # Outside of a task: who says so there is no handler.
-        return None

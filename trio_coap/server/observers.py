@@ -9,7 +9,8 @@ the same under a token that is in the list               it is in the list once,
 GET or FETCH with Observe 1                              it is taken from the list, and its handler is cancelled
 a Reset, or no ACK for a notification                    the same
 a Reset for the response to the registration             the same
-a registration that wants no 2.xx (:rfc:`7967`)          nothing is registered
+a registration that wants no 2.xx (:rfc:`7967`)          nothing is registered; what was before, under its token, ends
+either, refused before it is known what it is about      what was observed under its token is observed no longer
 one registration above a limit                           it gets a response, without Observe
 =======================================================  ====================================================
 
@@ -30,7 +31,7 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.server.noresponse import wants_success
-from trio_coap.server.observable import FindObservable
+from trio_coap.server.observable import FindObservable, begin_to_ask
 from trio_coap.server.observer import Observer
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
@@ -124,10 +125,8 @@ class Observers:
             self.remove(self.farewells[key], now)
         known = self._observers.get(key)
         found = None
-        if observe == REGISTER and not wants_success(request):
-            return None
         if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
-            found = self._find_observable(request)
+            found = self._find_observable(request) if wants_success(request) else None
         if found is None or (known is not None and known.observable is not found[0]):
             if known is not None:
                 self.remove(known, now)
@@ -145,6 +144,18 @@ class Observers:
         # From now on: the state may change while its handler still runs.
         observer.observable.add(observer)
         return observer
+
+    def is_further(self, request: Request, remote: Endpoint) -> bool:
+        """Return whether *request* asks for notifications, and *remote* gets others already."""
+        is_registration = request.options.observe == REGISTER and request.code in OBSERVABLE_METHODS
+        return is_registration and self._per_remote[remote] > 0 and (remote, request.token) not in self._observers
+
+    def refuse(self, request: Request, remote: Endpoint, now: float) -> None:
+        """Take into account that *request* was answered by an error before it could be about an observation."""
+        if request.options.observe in (REGISTER, DEREGISTER):
+            observer = self._observers.get((remote, request.token))
+            if observer is not None:
+                self.remove(observer, now)
 
     def remove(self, observer: Observer, now: float) -> None:
         """Take *observer* from the list, and stop all that is done for it."""
@@ -201,7 +212,7 @@ class Observers:
 
     async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
         with scope:
-            task = observer.task = trio.lowlevel.current_task()
+            task = observer.task = begin_to_ask()
             try:
                 response = await answer
             finally:

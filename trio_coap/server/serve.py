@@ -68,8 +68,8 @@ class Server:
         """Come to an end without losing anything: :func:`serve` returns when this does.
 
         From the first step on there are no new requests: they are answered by 5.03, later blocks of what has begun
-        included.  Handlers that run finish, and their responses go out.  Observers get a last notification, a 5.03
-        too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
+        included.  Handlers that run finish, and their responses go out; those that read a body while it comes get the
+        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
 
         Example::
 
@@ -142,13 +142,24 @@ async def serve(
         try:
             async with trio.open_nursery() as nursery:
                 blockwise = BlockwiseHandler(handler, used, nursery, block_limits)
-                server = Server(used, Dispatcher(blockwise, used, nursery, limits, echo_policy), blockwise)
+                server = _make_server(blockwise, used, nursery, limits, echo_policy)
                 await _dispatch(server, task_status)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise_single(group)
         if not server._serving.cancelled_caught:
             raise trio.ClosedResourceError(f"{used!r} was closed while it was served on")
+
+
+def _make_server(
+    blockwise: BlockwiseHandler,
+    endpoint: DrivenEndpoint,
+    nursery: trio.Nursery,
+    limits: ServerLimits,
+    echo_policy: EchoPolicy,
+) -> Server:
+    dispatcher = Dispatcher(blockwise, endpoint, nursery, limits, echo_policy, blockwise.uploads)
+    return Server(endpoint, dispatcher, blockwise)
 
 
 def _require_free(endpoint: DrivenEndpoint) -> None:

@@ -14,6 +14,8 @@ a block after the handler has answered a success       2.31: the rest is dropped
 any other block                                        4.08, and BodyIncomplete for the handler (2.9.2)
 more than the resource takes, or announced by Size1    4.13, likewise
 nothing, for EXCHANGE_LIFETIME                         BodyIncomplete for the handler
+nobody waits for the answer to a block any more        likewise; a handler that has the whole body is cancelled
+                                                       (:mod:`trio_coap.server.running`)
 =====================================================  ===============================================
 
 Rule 1: a transfer is over when its last block, or a failure, has been answered; what its handler says after that, nobody
@@ -80,6 +82,12 @@ class Upload:
     ended_by: str | None = None
     """Why the transfer was given up; None as long as it was not."""
 
+    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    """Of the handler's task."""
+
+    waiting: int = 0
+    """Requests that wait for an answer to their block."""
+
     is_answering: bool = False
     """Whether somebody waits for the response to the last block."""
 
@@ -133,6 +141,7 @@ class Uploads:
         self._limits = limits
         self._assembler = assembler
         self._close_body = close_body
+        self._when_none: Callable[[], None] | None = None
         self._lifetime = endpoint.parameters.exchange_lifetime
         self._patience = endpoint.parameters.max_transmit_wait
         # The lifetime is that of the timers: it does not pass while a block waits for the handler.
@@ -142,6 +151,18 @@ class Uploads:
 
     def __len__(self) -> int:
         return len(self._uploads) + len(self._ending)
+
+    def resumes(self, request: Request) -> bool:
+        """Return whether *request* brings a block of a body that has begun: a server that ends lets it."""
+        block = request.options.block1
+        if block is None:
+            return False
+        upload = self._uploads.get(transfer_key(request), self._endpoint.clock())
+        return upload is not None and (block.number > 0 or upload.repeats(request, block))
+
+    def finish(self, when_none: Callable[[], None]) -> None:
+        """Call *when_none* whenever no handler is left that runs for a body, or waits for the rest of one."""
+        self._when_none = when_none
 
     def accept(self, request: Request, block: Block, max_body: int, now: float) -> Response | UploadAnswer:
         """Take a block into account.
@@ -177,7 +198,8 @@ class Uploads:
         return self._answer(upload, request, block, now)
 
     def refused(self, upload: Upload, request: Request) -> None:
-        """Take into account that nobody waits for the answer to the block that *request* has brought."""
+        """Take into account that *request* was not taken: there is no room to wait for the answer to its block."""
+        upload.waiting -= 1
         upload.is_answering = False
         if request is upload.first:
             self._end(upload, "the server has no room")
@@ -241,11 +263,18 @@ class Uploads:
                 raise ServiceUnavailable("the body is being processed", max_age=1)
             upload.is_answering = True
         upload.timer.stop()
+        upload.waiting += 1
         return UploadAnswer(self, upload, request, block)
 
     async def wait_for_answer(self, upload: Upload, request: Request, block: Block) -> Response | StreamedBody:
         """Wait until the handler has the block, or has answered; see :meth:`accept`."""
-        await (upload.body.taken if block.more else upload.finished).wait()
+        try:
+            await (upload.body.taken if block.more else upload.finished).wait()
+        except BaseException:
+            upload.waiting -= 1
+            self._lose_interest(upload)
+            raise
+        upload.waiting -= 1
         now = self._endpoint.clock()
         if upload.ended_by is not None:
             raise RequestEntityIncomplete(upload.ended_by)
@@ -260,6 +289,14 @@ class Uploads:
             raise upload.outcome
         assert upload.outcome is not None
         return upload.outcome
+
+    def _lose_interest(self, upload: Upload) -> None:
+        """Take into account that a request for an answer was given up; it may have come once more meanwhile."""
+        if upload.waiting or upload.ended_by is not None:
+            return
+        self._end(upload, "the client does not want to know any more")
+        if upload.body.is_complete:
+            upload.scope.cancel()
 
     def _continue(self, block: Block) -> Response:
         return Response(Code.CONTINUE, block1=echo(block, self._limits.max_block_size))
@@ -279,6 +316,11 @@ class Uploads:
             self._uploads.discard(upload.key)
         if not upload.finished.is_set():
             self._ending.put((upload.key[0], upload), upload, HELD_OCTETS, now)
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if self._when_none is not None and not len(self):
+            self._when_none()
 
     def _end(self, upload: Upload, reason: str) -> None:
         """Give the transfer up, and tell the handler."""
@@ -295,9 +337,11 @@ class Uploads:
         try:
             if previous is not None:
                 await previous.finished.wait()
-            if upload.ended_by is None:
-                result = self._handler(upload.request)
-                upload.outcome = to_result(await result if isinstance(result, Awaitable) else result, upload.request)
+            with upload.scope:
+                if upload.ended_by is None:
+                    result = self._handler(upload.request)
+                    result = await result if isinstance(result, Awaitable) else result
+                    upload.outcome = to_result(result, upload.request)
         except Exception as exc:
             upload.outcome = exc
         finally:
@@ -306,6 +350,7 @@ class Uploads:
             self._ending.discard((upload.key[0], upload))
             if upload.ended_by is not None:
                 self._drop_outcome(upload)
+            self._check_finished()
 
     def _drop_outcome(self, upload: Upload) -> None:
         """Forget what the handler has said, which nobody hears; a defect is logged all the same."""

@@ -10,10 +10,12 @@ another method, and the response is too large          4.01 with Echo; the respo
 the same once more, or no room to keep its response    4.01 with Echo, before a handler runs
 a diagnostic that is too large                         the error without it
 a notification                                         goes as a CON, until one is acknowledged
+a second registration, beside one that it has          4.01 with Echo, before a handler runs
 =====================================================  ===================================================
 
-Rule 1: what counts is all that went to the address, and all that came from it, for as long as anything is known of it;
-repetitions of a message are counted when they happen, not foreseen.  Rule 2: a handler of an unsafe method runs once for
+Rule 1: what counts is all that went to the address or waits for its turn, and all that came from it, for as long as
+anything is known of it.  A duplicate that would be answered with too much is not, as it may be shorter than what it repeats.
+But who loses a Confirmable response gets it again: NSTART lets no more than five datagrams go in MAX_TRANSMIT_WAIT.  Rule 2: a handler of an unsafe method runs once for
 a request of the application: that its response is too large is known when the effect cannot be undone, and so the
 repetition, which is the same but for message ID, token and Echo, gets that very response.
 """
@@ -26,6 +28,7 @@ from typing import final
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.server.echo import EchoPolicy, EchoValues
 from trio_coap.server.ledger import Key, Ledger, LedgerLimits
 from trio_coap.transports.driver import DrivenEndpoint
@@ -36,6 +39,10 @@ from trio_coap.wire.response_errors import Unauthorized
 MAX_KEPT = 256
 """Kept responses: 16 MiB if each fills a datagram, beside those of handlers that run already.  Above it nobody loses more
 than a round trip."""
+
+MAX_WAITING = 64
+"""Responses that wait for their turn at an unverified address, as NSTART demands; above it none is added, whatever their
+size: to add that up costs time."""
 
 OBSERVE = 1 + 3
 """Octets of an Observe option, which a response may get later."""
@@ -122,6 +129,15 @@ class Verification:
             self._kept.discard(key)
         return response
 
+    def require(self, remote: Endpoint, now: float) -> None:
+        """Let pass what only a verified address may do.
+
+        Raises:
+          Unauthorized: if *remote* is not verified.
+        """
+        if not self.is_verified(remote, now):
+            raise self.challenge(remote, now)
+
     def require_budget(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Let *request* pass, if the handler may run before it is known how much it answers.
 
@@ -155,9 +171,13 @@ class Verification:
             return response
         state = entry.remote
         budget = self._factor * state.rx_octets - state.tx_octets - HEADER - len(request.token)
-        remote = state.endpoint
-        if size <= budget or self.is_verified(remote, now):
+        remote, pending = state.endpoint, state.sent_cache.pending()
+        if (size <= budget and not pending) or self.is_verified(remote, now):
             return response
+        if pending:  # They were within the limit one by one.
+            budget -= _UNLIMITED if len(pending) > MAX_WAITING else sum(len(entry.octets) for entry in pending)
+            if size <= budget:
+                return response
         payload = len(response.payload)
         around = len(response.options.encode()) + (0 if request.options.observe is None else OBSERVE)
         if around + payload <= budget:
@@ -169,6 +189,12 @@ class Verification:
         if request.code not in _SAFE:
             self._keep(response, request, remote, now)
         return self.challenge(remote, now).to_response()
+
+    def may_repeat(self, state: RemoteEndpointState, octets: int, now: float) -> bool:
+        """Return whether *octets* more may go to a remote endpoint, in answer to a duplicate."""
+        if self._factor is None or state.tx_octets + octets <= self._factor * state.rx_octets:
+            return True
+        return self.is_verified(state.endpoint, now)
 
     def _has_room_for(self, request: Request, remote: Endpoint, now: float) -> bool:
         self._kept.expire(now)
