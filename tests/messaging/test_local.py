@@ -359,6 +359,14 @@ def test_an_error_that_quotes_something_else_does_not_count(what: str) -> None:
     assert engine.statistics().rejected == {"an ICMP error that quotes nothing we sent": 1}
 
 
+def test_an_error_about_a_message_to_a_group_does_not_count() -> None:
+    """Nobody sends one (RFC 1122 section 3.2.2): it is forged, or about one way of several."""
+    engine, fate = make_engine(), Fate()
+    entry = engine.send(get(type=NON), GROUP, listener=fate)
+    assert not engine.error_received(GROUP, entry.octets, REFUSED, 1.0)
+    assert not fate.failures
+
+
 @pytest.mark.parametrize("remote", [OTHER, GROUP])
 def test_an_error_about_another_remote_does_not_count(remote: Endpoint) -> None:
     engine, fate = make_engine(), Fate()

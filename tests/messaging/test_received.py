@@ -286,6 +286,19 @@ def test_the_answer_to_a_group_request_waits_for_a_moment_of_its_leisure() -> No
     assert entry.time_due == engine.parameters.non_lifetime
 
 
+def test_an_answer_that_is_forgotten_in_its_leisure_is_counted() -> None:
+    engine, server = make_engine(limits=Limits(max_remembered=1)), Server()
+    engine.request_listener = server
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    (entry,) = server.entries
+    entry.respond(Response(Code.CONTENT), 0.0)
+    engine.hear(get(type=NON, message_id=2), PEER, GROUP)
+    assert entry.cache is None
+    engine.process_due(engine.parameters.default_leisure)
+    assert engine.outbox == []
+    assert engine.statistics().turned_away["responses to group requests"] == 1
+
+
 def test_a_group_request_gets_neither_acknowledgement_nor_reset() -> None:
     engine, server = make_engine(), Server()
     engine.request_listener = server

@@ -8,10 +8,12 @@ import pytest
 import trio
 
 from tests.namespaces.conftest import MakeHost
-from tests.namespaces.network import Host, connect
+from tests.namespaces.network import Host, connect, ip
 from trio_coap import NON, Code, Endpoint, Request, open_endpoint
+from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.transports.udp import endpoint as udp_endpoint
-from trio_coap.transports.udp.groups import ALL_COAP_NODES
+from trio_coap.transports.udp.groups import ALL_COAP_NODES, Memberships
+from trio_coap.transports.udp.sockets import open_socket
 
 GET = Request(Code.GET, message_id=0x1234, token=b"tk", type=NON).encode()
 PATIENCE = 5
@@ -121,3 +123,58 @@ async def test_an_interface_that_comes_later_is_joined_too(
                 await peer.sendto(GET, ("ff02::fd", 5683))
                 await trio.sleep(0.05)
     assert arrived.is_set()
+
+
+@pytest.mark.parametrize("group", ALL_COAP_NODES)
+async def test_who_has_not_joined_a_group_hears_nothing_of_it(neighbours: list[Host], group: str) -> None:
+    """Otherwise each of several workers would answer what is sent to a group that one of them has joined."""
+    heard: list[bool] = []
+    has_heard = trio.Event()
+
+    class Listener:
+        def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+            heard.append(entry.is_multicast)
+            has_heard.set()
+
+    async with open_endpoint("::", 5683) as endpoint:
+        endpoint.request_listener = Listener()
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as member:
+            Memberships(member).join(Endpoint(host=group), ["own1"])
+            with open_peer(neighbours[0], "wire", ipv6=":" in group) as peer:
+                await peer.sendto(GET, (group, 5683))
+                await peer.sendto(GET, ("2001:db8:1::1" if ":" in group else "10.0.1.1", 5683))
+            with trio.fail_after(PATIENCE):
+                await has_heard.wait()
+    assert heard == [False]
+
+
+async def test_interfaces_that_come_and_go_do_not_use_up_the_memberships(own_host: Host) -> None:
+    """Linux allows 20 of IPv4 for a socket, those on interfaces that are gone included."""
+    with open_socket("::", 0) as sock:
+        joined = Memberships(sock)
+        joined.join(Endpoint(host="224.0.1.187"), None)
+        for _ in range(25):
+            ip("link", "add", "brief", "type", "veth", "peer", "name", "other")
+            for end in ("brief", "other"):
+                ip("link", "set", end, "up")
+            joined.refresh()
+            assert {index for _, index in joined.joined} >= {socket.if_nametoindex("brief")}
+            ip("link", "delete", "brief")
+            joined.refresh()
+
+
+async def test_more_memberships_than_the_kernel_allows_are_logged_once(
+    own_host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(12):
+        ip("link", "add", f"one{number}", "type", "veth", "peer", "name", f"two{number}")
+        ip("link", "set", f"one{number}", "up")
+        ip("link", "set", f"two{number}", "up")
+    async with open_endpoint("::", 0) as endpoint:
+        endpoint.join_group("224.0.1.187")
+        warnings = len(caplog.records)
+        assert warnings >= 4
+        endpoint.join_group("224.0.1.187")
+        assert len(caplog.records) == warnings
+        endpoint.join_group("ff02::fd")
+        assert len(caplog.records) == warnings, "IPv6 has no such limit"

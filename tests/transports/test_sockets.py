@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 import socket
 from typing import Any
 
@@ -74,4 +76,43 @@ def test_a_small_buffer_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch:
     monkeypatch.setattr(sockets, "BUFFER_SIZE", 2**30)
     caplog.set_level(logging.DEBUG, logger="trio_coap")
     with open_socket("127.0.0.1", 0):
-        assert "asked for a socket buffer of 1073741824 octets" in caplog.text
+        assert re.search(r"asked for 1073741824 octets of SO_RCVBUF, got \d+", caplog.text)
+        assert "of SO_SNDBUF" in caplog.text
+
+
+def test_a_buffer_that_is_refused_leaves_the_usual_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_option(monkeypatch, socket.SOL_SOCKET, socket.SO_RCVBUF)
+    caplog.set_level(logging.INFO, logger="trio_coap")
+    with open_socket("127.0.0.1", 0):
+        assert "of SO_RCVBUF, got" in caplog.text
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("host", "family"), [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])
+def test_where_no_socket_serves_both_families_each_has_its_own(
+    host: str, family: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenBSD has no dual-stack sockets."""
+    refuse_option(monkeypatch, socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    caplog.set_level(logging.INFO, logger="trio_coap")
+    with open_socket(host, 0) as sock:
+        assert (sock.family, sock.getsockname()[0]) == (family, host)
+    assert ("without IPv4" in caplog.text) is (host == "::")
+
+
+def test_where_ports_cannot_be_shared_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(OSError, match="cannot share a port"):
+        sockets.open_shared_sockets("127.0.0.1", 0, 2)
+
+
+def refuse_option(monkeypatch: pytest.MonkeyPatch, level: int, option: int) -> None:
+    class Socket(socket.socket):
+        def setsockopt(self, *args: Any) -> None:
+            if args[:2] == (level, option):
+                raise OSError(errno.ENOBUFS, "refused")
+            super().setsockopt(*args)
+
+    monkeypatch.setattr("trio_coap.transports.udp.sockets.socket.socket", Socket)

@@ -30,6 +30,10 @@ PATIENCE = DEFAULT_PARAMETERS.default_leisure + 2.0
 """How long to wait for the members of a group, in seconds: their leisure, and some time for the way."""
 
 
+MAX_COMPLETED_AT_ONCE = 16
+"""How many members are asked for the rest of what they offer at a time: one that has gone must not keep the others waiting."""
+
+
 def run_group_request(plan: Plan, arguments: Namespace) -> int:
     """Send a request to a group and show what comes; return the exit status: that of the best response."""
     if arguments.output is not None:
@@ -91,17 +95,29 @@ async def discover_group(
 async def _discover_one(
     client: Client, uri: str, filters: dict[str, Filter], patience: float, found: dict[Endpoint, tuple[Link, ...]]
 ) -> None:
+    """Collect what the members of one group offer; there may be no IPv6, for instance, which is said."""
     request = client.multicast(Code.GET, find_core(uri, None, filters), accept=LINK_FORMAT)
+
+    async def collect() -> None:
+        while True:
+            response = await _receive(request)
+            member = response.source_endpoint
+            if isinstance(member, Endpoint) and member not in found:
+                found[member] = _links(response, member, filters)
+
     try:
         with trio.move_on_after(patience):
-            async with request:
-                while True:
-                    response = await _receive(request)
-                    member = response.source_endpoint
-                    if isinstance(member, Endpoint) and member not in found:
-                        found[member] = _links(response, member, filters)
-    except CoapError as exc:
-        say(f"coap: {uri}: {printable(str(exc), one_line=True)}")  # There may be no IPv6, for instance.
+            async with request, trio.open_nursery() as nursery:
+                for _ in range(MAX_COMPLETED_AT_ONCE):
+                    nursery.start_soon(collect)
+    except* CoapError as group:
+        say(f"coap: {uri}: {printable(str(_first(group)), one_line=True)}")
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
 
 
 def _links(response: Response, member: Endpoint, filters: dict[str, Filter]) -> tuple[Link, ...]:

@@ -79,7 +79,7 @@ async def _run(handler: FileHandler, host: str, port: int, arguments: Namespace)
 def join_groups(endpoint: SocketEndpoint) -> None:
     """Have a server that listens on all addresses be found by ``coap discover``."""
     for group in ALL_COAP_NODES:
-        if endpoint.capabilities.ipv6_groups or ":" not in group:
+        if endpoint.capabilities.ipv6_groups if ":" in group else endpoint.capabilities.ipv4_groups:
             endpoint.join_group(group)
 
 

@@ -41,6 +41,9 @@ _IDEMPOTENT = frozenset({1, 3, 4, 5, 7})
 
 _ERROR_CLASSES = frozenset({4, 5})
 
+GROUP_RESPONSES = "responses to group requests"
+"""The counter of those that could not be sent when their moment came, or whose request was forgotten before."""
+
 
 @final
 class RcvdMessageCacheEntry(MessageCacheEntry):
@@ -228,7 +231,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         try:
             self._respond(response, now, parameters, listener)
         except LocalProtocolError:
-            self._remote.local.counters.turned_away["responses to group requests"] += 1
+            self._remote.local.counters.turned_away[GROUP_RESPONSES] += 1
 
     def _respond(
         self,

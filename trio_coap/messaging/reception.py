@@ -264,7 +264,8 @@ class Reception:
 
     def process_error(self, remote: Endpoint, quoted: bytes, os_error: OSError, now: float) -> bool:
         """Process an ICMP error; see :meth:`LocalEndpoint.error_received`."""
-        state = self._local.known_remote(remote)
+        # Nobody sends one about a message to a group (RFC 1122 section 3.2.2): it would be about one way of several.
+        state = None if remote.is_multicast else self._local.known_remote(remote)
         if state is not None and len(quoted) >= 4:
             message_id = int.from_bytes(quoted[2:4], "big")
             entry = state.sent_cache.get(message_id)

@@ -19,7 +19,7 @@ from trio_coap.messaging.cache import MessageCache
 from trio_coap.messaging.errors import PendingLimitReached, SendLimitReached
 from trio_coap.messaging.memory import RESERVED_SHARE
 from trio_coap.messaging.parameters import TransmissionParameters
-from trio_coap.messaging.received import RcvdMessageCacheEntry
+from trio_coap.messaging.received import GROUP_RESPONSES, RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState, with_message_id
 from trio_coap.wire.codes import CON
 from trio_coap.wire.errors import LocalProtocolError
@@ -378,6 +378,8 @@ class RemoteEndpointState:
         self.local.counters.received -= 1
         self.local.counters.received_octets -= entry.size
         self.received_octets -= entry.size
+        if entry.respond_at is not None:
+            self.local.counters.turned_away[GROUP_RESPONSES] += 1
         self.local.memory.removed(entry)
         self.local.forget_remote_if_idle(self)
 

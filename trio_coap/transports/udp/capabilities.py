@@ -70,8 +70,9 @@ def find_capabilities(sock: socket.socket, *, is_wildcard: bool, tells: bool, re
         ipv6=is_ipv6 and not is_mapped,
         local_addresses=tells or not is_wildcard,
         errors=reports,
-        ipv4_groups=is_wildcard and not is_v6only and can_join(AF_INET, sock),
-        ipv6_groups=is_wildcard and not is_mapped and can_join(AF_INET6, sock),
+        # Of a request that does not tell that it came to a group nobody knows that it is not to be acknowledged.
+        ipv4_groups=tells and not is_v6only and can_join(AF_INET, sock),
+        ipv6_groups=tells and not is_mapped and can_join(AF_INET6, sock),
     )
     for what, works in (("local addresses of datagrams", capabilities.local_addresses), ("ICMP errors", reports)):
         if not works:

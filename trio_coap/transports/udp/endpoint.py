@@ -13,7 +13,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Iterable
-from socket import AF_UNSPEC
+from socket import AF_INET, AF_UNSPEC
 from typing import Any, Self
 
 import attrs
@@ -28,7 +28,7 @@ from trio_coap.messaging.timer import Timer
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
-from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, set_hops
+from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, ignore_foreign_groups, set_hops
 from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
 from trio_coap.transports.udp.sockets import kernel_drops, open_socket
@@ -50,6 +50,7 @@ class SocketEndpoint(DrivenEndpoint):
         self._sender: Sender | None = None
         self._packet_info: PacketInfo | None = None
         self._memberships: Memberships | None = None
+        self._wanted_groups: dict[Endpoint, tuple[str, ...] | None] = {}
         self._reports_errors = False
         self._has_errors = False
         self._socket_changed = trio.Event()
@@ -123,6 +124,8 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
+        if self._memberships is not None:
+            self._wanted_groups = self._memberships.wanted
         self._memberships = self._packet_info = None
         self.capabilities = NO_CAPABILITIES
         self._reports_errors = False
@@ -147,6 +150,10 @@ class SocketEndpoint(DrivenEndpoint):
             self.capabilities = find_capabilities(
                 sock, is_wildcard=is_wildcard, tells=tells, reports=self._reports_errors
             )
+            ignore_foreign_groups(sock)
+            if self._wanted_groups and tells:
+                self._memberships = Memberships(sock)
+                self._memberships.rejoin(self._wanted_groups)
         self._sender = Sender(
             sock,
             family,
@@ -159,7 +166,8 @@ class SocketEndpoint(DrivenEndpoint):
     def set_bound_socket(self, sock: socket.socket | None) -> socket.socket | None:
         """Set :attr:`bound_socket`; the endpoint closes it when it is closed.
 
-        A running endpoint goes on with the new socket.  Without one it waits, and what it sends fails.
+        A running endpoint goes on with the new socket, in the same groups.  Without one it waits, and what it sends
+        fails.
 
         Args:
           sock: a non-blocking UDP socket bound to this endpoint's address, or something that has the methods
@@ -191,21 +199,35 @@ class SocketEndpoint(DrivenEndpoint):
         """
         self._require_open()
         sock = self._require_socket()
-        if self._packet_info is None:
-            raise LocalProtocolError(f"{self!r} is not open for all addresses of this host; bind it to ::")
+        group = Endpoint(host=address, port=self.port)
+        self._require_groups(group, address)
         if self._memberships is None:
             self._memberships = Memberships(sock)
-        self._memberships.join(Endpoint(host=address, port=self.port), interfaces)
+        self._memberships.join(group, interfaces)
         assert self._look_timer is not None
         self._look_timer.start(self.clock() + LOOK_INTERVAL)
 
+    def _require_groups(self, group: Endpoint, address: str) -> None:
+        if not self.is_unspecified:
+            raise LocalProtocolError(f"{self!r} is not open for all addresses of this host; bind it to ::")
+        if self._packet_info is None:
+            # A request to a group would look like any other, and be acknowledged and answered as such.
+            raise LocalProtocolError(f"cannot join {address}: this host's sockets do not tell what comes to a group")
+        is_able = self.capabilities.ipv4_groups if group.family == AF_INET else self.capabilities.ipv6_groups
+        if group.is_multicast and not is_able:
+            raise LocalProtocolError(f"{self!r} cannot join {address}: its socket is of the other family")
+
     def leave_group(self, address: str) -> None:
         """Receive no more what is sent to the group at *address*; leaving twice is fine."""
+        group = Endpoint(host=address, port=self.port)
+        self._wanted_groups.pop(group, None)
         if self._memberships is not None:
-            self._memberships.leave(Endpoint(host=address, port=self.port))
+            self._memberships.leave(group)
 
     def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> GroupAddress:
         """See :meth:`DrivenEndpoint.group_address`."""
+        if self._packet_info is None:
+            raise LocalProtocolError(f"{self!r} cannot choose interfaces; bind it to ::")
         return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
 
     def _look_for_interfaces(self, now: float) -> None:

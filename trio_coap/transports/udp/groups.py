@@ -57,7 +57,7 @@ def find_interfaces(names: Sequence[str] | None = None) -> dict[int, str]:
             if name not in present:
                 raise LocalProtocolError(f"there is no interface {name!r}; there are {', '.join(sorted(present))}")
         return {present[name]: name for name in names}
-    flags = {name: _interface_flags(name) for name in list(present)[:MAX_INTERFACES]}
+    flags = _interface_flags(list(present)[:MAX_INTERFACES])
     wanted = _IFF_UP | _IFF_MULTICAST
     usable = {name for name, flag in flags.items() if flag & wanted == wanted and not flag & _IFF_LOOPBACK}
     usable = usable or {name for name, flag in flags.items() if flag & _IFF_LOOPBACK}
@@ -66,7 +66,8 @@ def find_interfaces(names: Sequence[str] | None = None) -> dict[int, str]:
 
 def find_loopbacks() -> frozenset[int]:
     """Return the indices of the loopback interfaces; there is one, as a rule."""
-    return frozenset(index for index, name in socket.if_nameindex() if _interface_flags(name) & _IFF_LOOPBACK)
+    present = {name: index for index, name in socket.if_nameindex()}
+    return frozenset(present[name] for name, flag in _interface_flags(list(present)).items() if flag & _IFF_LOOPBACK)
 
 
 @final
@@ -79,7 +80,11 @@ class Memberships:
         self._wanted: dict[Endpoint, tuple[str, ...] | None] = {}
         self._joined: set[tuple[Endpoint, int]] = set()
         self._failed: set[tuple[Endpoint, int]] = set()
-        _ignore_foreign_groups(sock)
+
+    @property
+    def wanted(self) -> dict[Endpoint, tuple[str, ...] | None]:
+        """The groups with the names of the interfaces on which to join them; None for all."""
+        return dict(self._wanted)
 
     @property
     def joined(self) -> frozenset[tuple[Endpoint, int]]:
@@ -87,7 +92,7 @@ class Memberships:
         return frozenset(self._joined)
 
     def join(self, group: Endpoint, names: Iterable[str] | None) -> None:
-        """Join *group* on the interfaces *names*, or on all.
+        """Join *group* on the interfaces *names*, or on all, besides those on which it was joined before.
 
         Raises:
           LocalProtocolError: if there is no such interface, or it is no group, or none of the socket's family.
@@ -99,23 +104,27 @@ class Memberships:
         wanted = None if names is None else tuple(names)
         if wanted is not None:
             find_interfaces(wanted)
+            former = self._wanted.get(group, ())
+            wanted = None if former is None else tuple(dict.fromkeys((*former, *wanted)))
         self._wanted[group] = wanted
+        self.refresh()
+
+    def rejoin(self, wanted: dict[Endpoint, tuple[str, ...] | None]) -> None:
+        """Join what another socket had joined, on interfaces that are there or that come."""
+        self._wanted.update(wanted)
         self.refresh()
 
     def leave(self, group: Endpoint) -> None:
         """Leave *group* on all interfaces; leaving twice is fine."""
         self._wanted.pop(group, None)
-        for entry in [entry for entry in self._joined if entry[0] is group]:
-            self._joined.discard(entry)
-            try:
-                self._set(entry, is_join=False)
-            except OSError as exc:
-                _logger.debug("leaving %s on interface %d: %s", group.hostinfo, entry[1], exc)
+        self._drop({entry for entry in self._joined if entry[0] is group})
+        self._failed = {entry for entry in self._failed if entry[0] is not group}
 
     def refresh(self) -> None:
         """Join on interfaces that have come since; forget those that have gone."""
         present = dict(socket.if_nameindex())
-        self._joined = {entry for entry in self._joined if entry[1] in present}
+        # The kernel keeps a socket's membership of IPv4 on an interface that is gone, and counts it.
+        self._drop({entry for entry in self._joined if entry[1] not in present})
         self._failed = {entry for entry in self._failed if entry[1] in present}
         everywhere = find_interfaces()
         for group, names in self._wanted.items():
@@ -124,6 +133,14 @@ class Memberships:
                 wanted = {index: name for index, name in wanted.items() if index == group.scope_id}
             for index, name in wanted.items():
                 self._join_on(group, index, name)
+
+    def _drop(self, entries: set[tuple[Endpoint, int]]) -> None:
+        self._joined -= entries
+        for entry in entries:
+            try:
+                self._set(entry, is_join=False)
+            except OSError as exc:
+                _logger.debug("leaving %s on interface %d: %s", entry[0].hostinfo, entry[1], exc)
 
     def _join_on(self, group: Endpoint, index: int, name: str) -> None:
         entry = (group, index)
@@ -160,9 +177,14 @@ def set_hops(sock: socket.socket, hops: int) -> None:
     """
     if not 1 <= hops <= 255:
         raise LocalProtocolError(f"hops are 1 to 255, not {hops}")
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, hops)
     if sock.family == AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, hops)
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, hops)
+    except OSError as exc:
+        if sock.family == AF_INET:
+            raise
+        _logger.debug("this socket of IPv6 has no hops of IPv4: %s", exc)  # That is Linux's.
 
 
 def can_join(family: int, sock: socket.socket) -> bool:
@@ -173,7 +195,7 @@ def can_join(family: int, sock: socket.socket) -> bool:
     return hasattr(socket, "IP_ADD_MEMBERSHIP") and (sock.family == AF_INET or sys.platform == "linux")
 
 
-def _ignore_foreign_groups(sock: socket.socket) -> None:
+def ignore_foreign_groups(sock: socket.socket) -> None:
     """Receive nothing for groups that only others on this host have joined."""
     if sys.platform != "linux":
         return
@@ -185,16 +207,18 @@ def _ignore_foreign_groups(sock: socket.socket) -> None:
         _logger.debug("this socket gets what is for groups that others have joined: %s", exc)
 
 
-def _interface_flags(name: str) -> int:
-    """Return the flags of an interface; where the system does not tell, those of one that is up and can do multicast."""
+def _interface_flags(names: Sequence[str]) -> dict[str, int]:
+    """Return the flags of interfaces; where the system does not tell, those of one that is up and can do multicast."""
     if sys.platform != "linux":
-        return _IFF_UP | _IFF_MULTICAST | (_IFF_LOOPBACK if name.startswith("lo") else 0)
+        return {name: _IFF_UP | _IFF_MULTICAST | (_IFF_LOOPBACK if name.startswith("lo") else 0) for name in names}
     import fcntl
 
+    flags = {}
     with socket.socket(AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0))
-        except OSError:
-            return 0  # It has gone meanwhile.
-    flags: int = _IFREQ.unpack(answer)[1]
-    return flags & 0xFFFF
+        for name in names:
+            try:
+                answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0))
+            except OSError:
+                continue  # It has gone meanwhile.
+            flags[name] = int(_IFREQ.unpack(answer)[1]) & 0xFFFF
+    return flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.transports.driver import DrivenEndpoint, run_endpoint
 from trio_coap.transports.udp.endpoint import SocketEndpoint
 from trio_coap.wire.errors import LocalProtocolError
+
+_logger = logging.getLogger(__name__)
 
 
 class SocketArguments(TypedDict, total=False):
@@ -41,7 +44,8 @@ class EndpointArguments(SocketArguments, total=False):
     """Keyword arguments that say what an endpoint is to be, besides host and port."""
 
     groups: Sequence[str]
-    """Addresses of groups to join, such as :data:`ALL_COAP_NODES`; by default none."""
+    """Addresses of groups to join, such as :data:`ALL_COAP_NODES`; by default none.  Those of a family that the socket
+    lacks, as on a host without IPv6, are passed over with a warning in the log, unless all are."""
 
     interfaces: Sequence[str] | None
     """Names of the interfaces on which the groups are joined; by default all, those that come later too."""
@@ -72,9 +76,19 @@ async def open_endpoint(
     of_socket = {name: value for name, value in arguments.items() if name not in ("groups", "interfaces")}
     endpoint = SocketEndpoint.create_bound_endpoint(host=host, port=port, **cast(SocketArguments, of_socket))
     async with run_endpoint(endpoint):
-        for group in groups:
-            endpoint.join_group(group, interfaces)
+        _join_groups(endpoint, groups, interfaces)
         yield endpoint
+
+
+def _join_groups(endpoint: SocketEndpoint, groups: Sequence[str], interfaces: Sequence[str] | None) -> None:
+    """Join *groups*; those of a family that the socket lacks are passed over, unless all are."""
+    families = endpoint.capabilities
+    able = [group for group in groups if (families.ipv6_groups if ":" in group else families.ipv4_groups)]
+    for group in able or groups:
+        endpoint.join_group(group, interfaces)
+    for group in groups:
+        if group not in able:
+            _logger.warning("%s cannot join %s: its socket is of the other family", endpoint, group)
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 Rule 1: what does not fit into the kernel's buffer is lost and counted.  Rule 2: an ICMP error about an earlier datagram makes
 a send fail once, whoever it was about: it is tried again.  Rule 3: what goes to a group goes out by each interface.
+Rule 4: what cannot leave from the address that was asked, because that is gone, leaves from another; an error counts as
+such when it comes twice, as a router's "no route" about somebody else looks the same.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from trio_coap.transports.udp.groups import find_interfaces, find_loopbacks
 from trio_coap.transports.udp.pktinfo import Ancillary, GroupAddress, PacketInfo
 from trio_coap.wire.message import EndpointAddress
 
-SEND_ATTEMPTS = 4
-"""A pending ICMP error makes a send fail once, whoever it is about; so does the next one; and a source address may be
-gone."""
+SEND_ATTEMPTS = 5
+"""A pending ICMP error makes a send fail once, whoever it is about; so does the next one; and a source address that is
+gone makes it fail twice."""
 
 SEND_BUFFER = "the socket's send buffer"
 """The counter of datagrams that did not fit into it."""
 
-_SOURCE_GONE = frozenset({errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL})
-"""What sending from an address that is not ours fails with."""
+_SOURCE_GONE = frozenset({errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENODEV})
+"""What sending from an address that is not ours, or by an interface that is gone, fails with."""
 
 _LOOPBACK = bytes((127, 0, 0, 1))
 """Through the loopback interface, a datagram to a group of IPv4 must say where it comes from."""
@@ -105,7 +107,7 @@ class Sender:
             return
         is_ipv4 = group.family == AF_INET
         loopbacks = find_loopbacks() if is_ipv4 else frozenset[int]()
-        error = None
+        error = OSError(errno.ENETUNREACH, f"there is no interface by which to reach {group.hostinfo}")
         has_sent = False
         for index in _interfaces(group, local_address):
             source = _LOOPBACK if index in loopbacks else None
@@ -114,12 +116,13 @@ class Sender:
                 has_sent = True
             except OSError as exc:
                 error = exc  # It may have no address of this family.
-        if error is not None and not has_sent:
+        if not has_sent:
             raise error
 
     def _send(self, data: bytes, ancillary: Ancillary, sockaddr: tuple[Any, ...], *, may_drop: bool = True) -> None:
         """Send from the address in *ancillary*; without one, if it is gone and *may_drop*."""
-        for attempt in range(SEND_ATTEMPTS):
+        failures_of_source = 0
+        for attempts_left in reversed(range(SEND_ATTEMPTS)):
             try:
                 if ancillary:
                     self._sock.sendmsg([data], ancillary, 0, sockaddr)
@@ -129,10 +132,12 @@ class Sender:
                 self._counters.turned_away[SEND_BUFFER] += 1
             except OSError as exc:
                 self.has_errors = self._reports_errors
-                if ancillary and may_drop and exc.errno in _SOURCE_GONE:
-                    ancillary = []
-                elif not self._reports_errors or attempt + 1 == SEND_ATTEMPTS:
+                is_source_suspect = bool(ancillary) and may_drop and exc.errno in _SOURCE_GONE
+                if not attempts_left or not (self._reports_errors or is_source_suspect):
                     raise
+                failures_of_source += is_source_suspect
+                if failures_of_source == (2 if self._reports_errors else 1):
+                    ancillary = []
                 continue
             return
 

@@ -5,10 +5,12 @@ Rule: what a socket can do is found out by trying, not by the platform's name.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 from trio_coap.messaging.addresses import SocketAddress, canonical_address
@@ -26,7 +28,8 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
     """Return a non-blocking UDP socket that is bound to *host* and *port*.
 
     Bound to ``::`` it serves IPv4 too; on a host without IPv6 it is then an IPv4 socket.  Bound to ``0.0.0.0`` it is
-    an IPv6 socket for IPv4-mapped addresses, where there is such a thing: only that tells which address was asked.
+    an IPv6 socket for IPv4-mapped addresses, where there is such a thing: only that tells which address was asked.  Where a
+    socket cannot serve both families, ``::`` is IPv6 only.
 
     Args:
       host: a numeric address of this host, or ``::`` or ``0.0.0.0`` for all.
@@ -38,13 +41,12 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
     """
     address = canonical_address(host, port)
     sock, sockaddr = _make_socket(address)
-    is_dual_stack = address.host in _WILDCARDS
     try:
         sock.setblocking(False)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not is_dual_stack))
         # No SO_REUSEADDR: for UDP it lets a second process steal the port in silence.
         if reuse_port:
+            if not hasattr(socket, "SO_REUSEPORT"):
+                raise OSError(errno.ENOPROTOOPT, "sockets cannot share a port on this system")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _enlarge_buffers(sock)
         sock.bind(sockaddr)
@@ -83,21 +85,35 @@ def _make_socket(address: SocketAddress) -> tuple[socket.socket, tuple[Any, ...]
     """Return a socket for *address*, and what to bind it to."""
     assert address.family is not None
     if address.host not in _WILDCARDS:
-        return socket.socket(address.family, socket.SOCK_DGRAM), address.sockaddr
+        sock = socket.socket(address.family, socket.SOCK_DGRAM)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return sock, address.sockaddr
     try:
-        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM), (_WILDCARDS[address.host], address.port)
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     except OSError:
         if address.host == "::":
             _logger.info("there is no IPv6 on this host; listening on 0.0.0.0 instead of ::")
         return socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("0.0.0.0", address.port)
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    except OSError:
+        if address.host == "0.0.0.0":
+            sock.close()
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("0.0.0.0", address.port)
+        _logger.info("this host has no sockets for both families; listening on :: without IPv4")
+    return sock, (_WILDCARDS[address.host], address.port)
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
+    for name, option in (("SO_RCVBUF", socket.SO_RCVBUF), ("SO_SNDBUF", socket.SO_SNDBUF)):
+        with suppress(OSError):  # BSD refuses what is too much, instead of giving less.
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
         granted = sock.getsockopt(socket.SOL_SOCKET, option)
+        if sys.platform == "linux":
+            granted //= 2  # It counts its own overhead as well, and doubles what it is asked for.
         if granted < BUFFER_SIZE:
-            _logger.debug("asked for a socket buffer of %d octets, got %d", BUFFER_SIZE, granted)
+            _logger.info("asked for %d octets of %s, got %d", BUFFER_SIZE, name, granted)
 
 
 _SO_MEMINFO = 55
