@@ -38,6 +38,7 @@ GET = ("get", "localhost")
         (("get", "[fe80::1]/x"), "is link-local; say on which interface: coap://[fe80::1%25eth0]/"),
         (("observe", "[ff02::fd]"), "ff02::fd is the address of a group: write the address of one host"),
         (("get", "[ff02::fd]", "-O", "all"), "a group has many answers: -O takes the one of a single host"),
+        (("put", "[ff02::fd]", "-d", f"@{__file__}"), "that file is too long for a group"),
         (("get", "coap://0.0.0.0/"), "0.0.0.0 means all addresses of a server; ask 127.0.0.1 or [::1]"),
         (("get", "[::]/x"), "[::] means all addresses of a server; ask 127.0.0.1 or [::1]"),
         (("ping", "0.0.0.0"), "0.0.0.0 means all addresses of a server; ask 127.0.0.1 or [::1]"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import trio
 
 from trio_coap.cli.describe import printable
+from trio_coap.cli.inputs import LongFile
 from trio_coap.cli.problems import CommandFailure, UsageError, exit_status
 from trio_coap.cli.request import has_payload, print_payload, show
 from trio_coap.cli.streams import say
@@ -38,13 +39,16 @@ def run_group_request(plan: Plan, arguments: Namespace) -> int:
     """Send a request to a group and show what comes; return the exit status: that of the best response."""
     if arguments.output is not None:
         raise UsageError("a group has many answers: -O takes the one of a single host")
-    statuses = trio.run(_ask, plan, arguments)
+    payload = plan.payload.value
+    if isinstance(payload, LongFile):
+        raise UsageError("that file is too long for a group: what is sent there is one message, of a kilobyte or so")
+    statuses = trio.run(_ask, plan, payload, arguments)
     if not statuses:
         raise CommandFailure(_nobody(plan.uri.authority, _patience(arguments)))
     return min(statuses)
 
 
-async def _ask(plan: Plan, arguments: Namespace) -> list[int]:
+async def _ask(plan: Plan, payload: bytes | str, arguments: Namespace) -> list[int]:
     watcher = TracePrinter() if arguments.verbose else None
     statuses = []
     async with open_watched_endpoint(watcher) as endpoint:
@@ -52,7 +56,7 @@ async def _ask(plan: Plan, arguments: Namespace) -> list[int]:
         request = Client(endpoint).multicast(
             plan.code,
             plan.uri.unparse(),
-            plan.payload.value if isinstance(plan.payload.value, (bytes, str)) else b"",
+            payload,
             parameters=plan.parameters,
             options=plan.options,
             block_size=plan.block_size,

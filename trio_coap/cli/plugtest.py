@@ -5,7 +5,6 @@ Rule: the resources are written with the public API of a server and nothing else
 
 from __future__ import annotations
 
-import signal
 from argparse import Namespace
 from functools import partial
 from typing import Unpack, final
@@ -18,6 +17,7 @@ from trio_coap.cli.plugtest_resources import make_resources
 from trio_coap.cli.plugtest_storage import make_storage
 from trio_coap.cli.problems import SUCCESS
 from trio_coap.cli.serve import join_groups
+from trio_coap.cli.signals import Ending, watch_signals
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.server import EchoPolicy, Server, Site, serve
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
@@ -122,14 +122,12 @@ def run_plugtest(arguments: Namespace) -> int:
 
 async def _serve_until_signalled(host: str | None, port: int, period: float) -> None:
     try:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                plugtest: Plugtest = await nursery.start(partial(serve_plugtest, host, port, period=period))
-                endpoint = plugtest.server.endpoint
-                if isinstance(endpoint, SocketEndpoint) and endpoint.is_unspecified:
-                    join_groups(endpoint)
-                print(f"listening on {plugtest.uri}", flush=True)
-                await anext(signals)
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            plugtest: Plugtest = await nursery.start(partial(serve_plugtest, host, port, period=period))
+            endpoint = plugtest.server.endpoint
+            if isinstance(endpoint, SocketEndpoint) and endpoint.is_unspecified:
+                join_groups(endpoint)
+            await nursery.start(watch_signals, Ending(), nursery.cancel_scope, endpoint.close)
+            print(f"listening on {plugtest.uri}", flush=True)
     except BaseExceptionGroup as group:
         raise_single(group)

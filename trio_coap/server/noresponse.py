@@ -14,7 +14,7 @@ a registration, without 4.xx or 5.xx                     that goes for the respo
 
 Rule: the option is about responses of the server as a whole, so that those that no handler gave, 4.02 or 5.03 say,
 obey it too.  In a request to a group it could also ask for responses that are suppressed there without it (section 2.1);
-that is for who decides about those.
+see :mod:`trio_coap.server.groups`.
 """
 
 from __future__ import annotations

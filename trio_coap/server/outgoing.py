@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from trio_coap.server.results import find_cause
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import InternalServerError, NotAcceptable, ResponseError
@@ -46,12 +47,9 @@ def _size(response: Response, request: Request) -> int:
 
 def error_response(exc: Exception, request: Request) -> Response:
     """Return the response that stands for what a handler has raised on *request*."""
-    # A handler that raised it in a nursery of its own meant the error, not the group around it.
-    leaf: BaseException = exc
-    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
-        leaf = leaf.exceptions[0]
-    if isinstance(leaf, ResponseError):
-        exc = leaf
+    cause = find_cause(exc)
+    if isinstance(cause, ResponseError):
+        exc = cause
     # An error that a handler got as a client, and let pass, is no answer of ours.
     if isinstance(exc, ResponseError) and exc.response is None:
         try:
