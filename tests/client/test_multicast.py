@@ -21,6 +21,7 @@ from trio_coap import (
     LocalProtocolError,
     NotFound,
     Options,
+    Progress,
     Request,
     Response,
     Server,
@@ -278,6 +279,8 @@ async def test_what_is_no_group_request(coap_network: VirtualNetwork, autojump_c
                 pass
         with pytest.raises(LocalProtocolError, match="Non-confirmable"):
             link.client.multicast(Code.GET, URI, confirmable=True)
+        with pytest.raises(LocalProtocolError, match="no progress of all"):
+            link.client.multicast(Code.GET, URI, progress=Progress())
         with pytest.raises(LocalProtocolError, match="cannot choose interfaces"):
             async with link.client.multicast(Code.GET, URI, interfaces=["eth0"]):
                 pass

@@ -295,12 +295,14 @@ class Client:
           interfaces: names of those by which it goes out; by default all that can do multicast.
 
         Raises:
-          LocalProtocolError: if *code* is no method, the request is to be Confirmable, or an option does not fit; on
-            entering, if *uri* is not that of a group, or there is no such interface.
+          LocalProtocolError: if *code* is no method, the request is to be Confirmable, *progress* is given, or an option
+            does not fit; on entering, if *uri* is not that of a group, or there is no such interface.
         """
         block_size, max_body, _, rest = split_transfer_arguments(arguments)
         if rest.setdefault("confirmable", False):
             raise LocalProtocolError("a request to a group is Non-confirmable (RFC 7252 section 8.1)")
+        if "progress" in arguments:
+            raise LocalProtocolError("the members of a group send a body each; there is no progress of all")
         template, find_targets, parameters = self._prepare(code, uri, payload, rest)
         if block_size is not None:
             template.options = template.options.replace(block2=Block.of(0, False, block_size))
