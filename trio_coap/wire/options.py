@@ -9,7 +9,8 @@ typed access shows only what counts; an occurrence that is malformed, or a surpl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, final, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar, final, overload
 
 import attrs
 
@@ -56,11 +57,19 @@ class OptionProblem:
 
 
 class _Access(Generic[T]):
-    """Typed access to one option of the table."""
+    """Typed access to one option of the table.
+
+    What was read is kept in the instance's dictionary, which Python asks before this: equal requests share their options
+    (:func:`trio_coap.wire.message.decode_message_untrusted`), and much is asked of each.
+    """
 
     def __init__(self, number: int, read: Callable[[tuple[bytes, ...]], T]) -> None:
         self.number = number
         self.read = read
+        self.name = ""
+
+    def __set_name__(self, owner: type[Options], name: str) -> None:
+        self.name = name
 
     @overload
     def __get__(self, options: None, owner: type[Options]) -> Self: ...
@@ -69,7 +78,8 @@ class _Access(Generic[T]):
     def __get__(self, options: Options | None, owner: type[Options]) -> T | Self:
         if options is None:
             return self
-        return self.read(options.raw(self.number))
+        value = options.__dict__[self.name] = self.read(options.raw(self.number))
+        return value
 
 
 def _uint(number: int) -> _Access[int | None]:
@@ -114,7 +124,9 @@ class Options:
     Options(uri_path=('lamp', '1'), max_age=5)
     """
 
-    __slots__ = ("_index", "_items", "_judged", "_problems")
+    __slots__ = ("__dict__", "_items")
+
+    _items: Items
 
     if_match = _opaques(1)
     uri_host = _string(3)
@@ -144,7 +156,7 @@ class Options:
     no_response = _uint(258)
     request_tag = _opaques(292)
 
-    @property
+    @cached_property
     def q_block2(self) -> tuple[Block, ...]:
         """The blocks asked for, or the one given (:rfc:`9177`)."""
         return tuple([Block.from_uint(int.from_bytes(value, "big")) for value in self.raw(31)])
@@ -169,25 +181,21 @@ class Options:
                 _append(pairs, definition, value)
         # A stable sort: the order among repetitions of one option is theirs.
         pairs.sort(key=_number_of)
-        self._items = tuple(pairs)
-        self._index: dict[int, tuple[bytes, ...]] | None = None
-        self._problems: tuple[OptionProblem, ...] | None = None
-        self._judged: tuple[Collection[int], OptionProblem | None] | None = None
+        _set_items(self, tuple(pairs))
 
     @classmethod
     def from_wire(cls, items: Items) -> Options:
         """Take *items*, pairs of number and octets in ascending order, as they came: nothing is checked."""
         options = cls.__new__(cls)
-        options._items = items
-        options._index = options._problems = options._judged = None
+        _set_items(options, items)
         return options
 
     def raw(self, number: int) -> tuple[bytes, ...]:
         """Return the octets of those occurrences of option *number* that count."""
-        if self._index is None:
-            # Who asks for one option asks for more, and equal requests share their options (decode_message_untrusted).
-            self._index = _count(self._items)
-        return self._index.get(number, ())
+        index: dict[int, tuple[bytes, ...]] | None = self.__dict__.get("_index")
+        if index is None:
+            index = self.__dict__["_index"] = _count(self._items)
+        return index.get(number, ())
 
     def get(self, option: OptionName) -> OptionValue | None:
         """Return the first value of *option* that counts, or None."""
@@ -210,12 +218,10 @@ class Options:
                 raise AttributeError(str(exc)) from None
             return self.get_all(definition) if definition.is_repeatable else self.get(definition)
 
-    @property
+    @cached_property
     def problems(self) -> tuple[OptionProblem, ...]:
         """What is wrong with the options, judged by the table, in the order of the wire (section 5.4)."""
-        if self._problems is None:
-            self._problems = tuple(_find_problems(self._items)) if self._items else ()
-        return self._problems
+        return tuple(_find_problems(self._items)) if self._items else ()
 
     def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
         """Return the first reason to reject the message for its options (section 5.4.1), or None.
@@ -224,9 +230,10 @@ class Options:
           understood: the numbers of the critical options that the caller processes; those that are not in the
             table may have any value, as often as they come.
         """
-        if self._judged is None or self._judged[0] is not understood:
-            self._judged = understood, _find_critical_problem(self._items, understood)
-        return self._judged[1]
+        judged: tuple[Collection[int], OptionProblem | None] | None = self.__dict__.get("_judged")
+        if judged is None or judged[0] is not understood:
+            judged = self.__dict__["_judged"] = understood, _find_critical_problem(self._items, understood)
+        return judged[1]
 
     def replace(self, /, **by_name: OptionInput) -> Options:
         """Return options in which those named have the given values instead, or are gone (None)."""
@@ -262,6 +269,12 @@ class Options:
             return False
         return any(found == number for found, _ in self._items)
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"options never change; replace({name}=...) returns others")
+
+    def __reduce__(self) -> tuple[Callable[[Items], Options], tuple[Items]]:
+        return Options.from_wire, (self._items,)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Options):
             return NotImplemented
@@ -289,6 +302,8 @@ class Options:
         if len(self._items) > MAX_SHOWN:
             yield f"and {len(self._items) - MAX_SHOWN} more"
 
+
+_set_items: Callable[[Options, Items], None] = Options.__dict__["_items"].__set__
 
 RESERVED_KEYWORDS.update(dir(Options))
 
