@@ -287,7 +287,11 @@ class MessageLayerMachine(RuleBasedStateMachine):
             assert engine.counters.received_octets == sum(entry.size for entry in received)
             assert engine.counters.received_octets == sum(state.received_octets for state in states)
             forgettable = [entry for entry in received if entry.is_forgettable]
-            assert len(engine.memory) == sum(len(state.forgettable) for state in states) == len(forgettable)
+            assert len(engine.memory) == len(forgettable)
+            for state in states:
+                if state.forgettable is not None:
+                    of_remote = {entry for entry in state.forgettable if entry.cache is not None}
+                    assert of_remote == {entry for entry in forgettable if entry.remote is state}
             assert engine.statistics().remotes == len(states)
             # Of what PROBING_RATE holds back, only the first is in the queue.
             pending = sum(len(state.sent_cache.pending()) + len(list(state.held)[1:]) for state in states)

@@ -152,7 +152,7 @@ def test_a_request_goes_to_the_listener() -> None:
     request = get(message_id=0x1234)
     message = engine.hear(request, PEER, OURS)
     (entry,) = server.entries
-    assert entry.message is message == request
+    assert entry.message == message == request
     assert (message.source_endpoint, message.destination_endpoint, message.local_address) == (PEER, engine, OURS)
     assert engine.take_one() == response(ACK)
 

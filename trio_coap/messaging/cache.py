@@ -31,14 +31,13 @@ class MessageCacheEntry:
     Entries sort by :attr:`time_due`.  Once removed from its cache an entry cannot be put into another.
 
     Attributes:
-      message: the CON or NON message.
       message_id: its ID; None while it waits for one.
       created_at: when the entry was made, in seconds.
       activated_at: when its life cycle started, in seconds; None while it is pending.
       queue_time, queue_place: the queue's.
     """
 
-    __slots__ = ("_cache", "activated_at", "created_at", "message", "message_id", "queue_place", "queue_time")
+    __slots__ = ("_cache", "_message", "activated_at", "created_at", "message_id", "queue_place", "queue_time")
 
     _waits_in_fifo: ClassVar[bool] = True
     """False if an entry that is not active waits elsewhere than in the FIFO."""
@@ -67,7 +66,7 @@ class MessageCacheEntry:
         if message.type is not CON and message.type is not NON:
             raise LocalProtocolError(f"only CON and NON messages are cached, not {message!r}")
         self._cache: MessageCache[Any] | None = cache
-        self.message = message
+        self._message = message
         self.message_id = message.message_id
         self.created_at = now
         self.activated_at: float | None = None
@@ -77,6 +76,11 @@ class MessageCacheEntry:
         if activate:
             self.activated_at = now
             cache._reposition(self, self._expires(now) if time_due_offset is None else now + time_due_offset)
+
+    @property
+    def message(self) -> Message:
+        """The CON or NON message."""
+        return self._message
 
     @property
     def cache(self) -> MessageCache[Any] | None:

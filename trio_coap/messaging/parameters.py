@@ -48,6 +48,12 @@ class TransmissionParameters:
     empty_ack_delay: float = 0.1
     """How long a Confirmable message waits for a response to piggyback on its acknowledgement (section 5.2.2)."""
 
+    exchange_lifetime: float = attrs.field(init=False, repr=False, eq=False)
+    """EXCHANGE_LIFETIME: how long a Confirmable message's ID is remembered, on both sides."""
+
+    non_lifetime: float = attrs.field(init=False, repr=False, eq=False)
+    """NON_LIFETIME: how long a Non-confirmable message's ID is remembered, on both sides."""
+
     def __attrs_post_init__(self) -> None:
         _require(0 < self.ack_timeout < math.inf, "ack_timeout is positive", self.ack_timeout)
         # Section 4.8.1: ACK_RANDOM_FACTOR must not be decreased below 1.0.
@@ -63,6 +69,10 @@ class TransmissionParameters:
             "empty_ack_delay is shorter than ack_timeout, or every request is repeated",
             self.empty_ack_delay,
         )
+        # Each message asks for one of these.
+        lifetime = self.max_transmit_span + 2 * self.max_latency + self.processing_delay
+        object.__setattr__(self, "exchange_lifetime", lifetime)
+        object.__setattr__(self, "non_lifetime", self.max_transmit_span + self.max_latency)
 
     @property
     def max_transmit_span(self) -> float:
@@ -83,16 +93,6 @@ class TransmissionParameters:
     def max_rtt(self) -> float:
         """MAX_RTT: the longest round trip."""
         return 2 * self.max_latency + self.processing_delay
-
-    @property
-    def exchange_lifetime(self) -> float:
-        """EXCHANGE_LIFETIME: how long a Confirmable message's ID is remembered, on both sides."""
-        return self.max_transmit_span + 2 * self.max_latency + self.processing_delay
-
-    @property
-    def non_lifetime(self) -> float:
-        """NON_LIFETIME: how long a Non-confirmable message's ID is remembered, on both sides."""
-        return self.max_transmit_span + self.max_latency
 
 
 def _require(condition: bool, rule: str, value: float) -> None:

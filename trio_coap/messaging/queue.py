@@ -4,8 +4,9 @@ Rule 1: every operation costs O(log n) or less, with a million entries too; appe
 O(1).  Rule 2: what is due at one time comes out in the order it went in.  Rule 3: an entry that moves to a later
 time is not touched; its old place is found out when it comes up, and then it goes behind those that are due with it.
 
-A place is a tuple (time, sequence, entry).  Places are kept in a heap, and in a deque as long as they come in
-ascending order, which the expiry times of remembered messages do.
+A place has a time, a sequence number and an entry.  Places are kept in a few lanes as long as they come in ascending
+order there, which the expiry times of remembered messages of one kind do, and in a heap otherwise.  A lane is three deques
+side by side: a million tuples would be a million more objects for the garbage collector to walk.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, final
 
 
 class Due(Protocol):
@@ -29,8 +30,43 @@ class Due(Protocol):
 
 T = TypeVar("T", bound=Due)
 
+LANES = 3
+"""CON and NON messages expire after different times, and those answered late stand behind those answered at once."""
+
 _MIN_COMPACTION = 64
 """Below so many stale places, rebuilding is not worth it."""
+
+
+@final
+class _Lane(Generic[T]):
+    """Places in ascending order of their times: the n-th of each deque belong together."""
+
+    __slots__ = ("entries", "sequences", "times")
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque()
+        self.sequences: deque[int] = deque()
+        self.entries: deque[T] = deque()
+
+    def drop_head(self) -> None:
+        self.times.popleft()
+        self.sequences.popleft()
+        self.entries.popleft()
+
+    def drop_stale_heads(self) -> None:
+        times, sequences, entries = self.times, self.sequences, self.entries
+        while entries and entries[0].queue_place != sequences[0]:
+            times.popleft()
+            sequences.popleft()
+            entries.popleft()
+
+    def keep_valid(self) -> None:
+        """Drop the stale places."""
+        places = zip(self.times, self.sequences, self.entries, strict=True)
+        valid = [place for place in places if place[2].queue_place == place[1]]
+        self.times = deque([place[0] for place in valid])
+        self.sequences = deque([place[1] for place in valid])
+        self.entries = deque([place[2] for place in valid])
 
 
 class DueQueue(Generic[T]):
@@ -39,7 +75,7 @@ class DueQueue(Generic[T]):
     ``len(queue)`` is the number of entries, iteration goes from the earliest to the latest.
     """
 
-    __slots__ = ("_heap", "_length", "_on_earlier", "_sequence", "_tail")
+    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_sequence")
 
     def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         """Make an empty queue.
@@ -48,7 +84,7 @@ class DueQueue(Generic[T]):
           on_earlier: is told each time that becomes the earliest, so that a sleeping task can be woken sooner.
         """
         self._heap: list[tuple[float, int, T]] = []
-        self._tail: deque[tuple[float, int, T]] = deque()
+        self._lanes: tuple[_Lane[T], ...] = tuple([_Lane() for _ in range(LANES)])
         self._sequence = 0
         self._length = 0
         self._on_earlier = on_earlier
@@ -70,6 +106,21 @@ class DueQueue(Generic[T]):
         if previous is not None:
             self._compact()
 
+    def append(self, entry: T, time_due: float) -> None:
+        """Put in an entry that is new here: the same as :meth:`schedule`, quicker for what is due last."""
+        for lane in self._lanes:
+            times = lane.times
+            if times and time_due >= times[-1]:
+                # Behind another one: nobody sleeps too long for it.
+                entry.queue_time = time_due
+                self._length += 1
+                self._sequence = entry.queue_place = sequence = self._sequence + 1
+                times.append(time_due)
+                lane.sequences.append(sequence)
+                lane.entries.append(entry)
+                return
+        self.schedule(entry, time_due)
+
     def discard(self, entry: T) -> None:
         """Take *entry* out, if it is in."""
         if entry.queue_time is None:
@@ -77,12 +128,11 @@ class DueQueue(Generic[T]):
         entry.queue_time = None
         entry.queue_place = -1
         self._length -= 1
-        # What is forgotten is mostly the oldest: then nothing stale stays behind.
-        while self._heap or self._tail:
-            _, sequence, head = self._head()
-            if head.queue_place == sequence:
-                break
-            self._drop_head()
+        # What is forgotten is mostly the oldest of its lane: then nothing stale stays behind.
+        for lane in self._lanes:
+            if lane.entries and lane.entries[0] is entry:
+                lane.drop_stale_heads()
+                return
         self._compact()
 
     def earliest(self) -> float:
@@ -97,7 +147,7 @@ class DueQueue(Generic[T]):
         return entry if time_due <= now else None
 
     def __iter__(self) -> Iterator[T]:
-        entries = [place[2] for place in (*self._heap, *self._tail) if place[2].queue_place == place[1]]
+        entries = [entry for _, sequence, entry in self._places() if entry.queue_place == sequence]
         return iter(sorted(entries, key=_order))
 
     def clear(self) -> None:
@@ -106,30 +156,43 @@ class DueQueue(Generic[T]):
             entry.queue_time = None
             entry.queue_place = -1
         self._heap.clear()
-        self._tail.clear()
+        for lane in self._lanes:
+            lane.keep_valid()
         self._length = 0
 
+    def _places(self) -> Iterator[tuple[float, int, T]]:
+        yield from self._heap
+        for lane in self._lanes:
+            yield from zip(lane.times, lane.sequences, lane.entries, strict=True)
+
     def _place(self, entry: T, time_due: float) -> None:
-        self._sequence += 1
-        entry.queue_place = self._sequence
-        place = (time_due, self._sequence, entry)
-        tail = self._tail
-        if not tail or time_due >= tail[-1][0]:
-            tail.append(place)
-        else:
-            heapq.heappush(self._heap, place)
+        self._sequence = entry.queue_place = sequence = self._sequence + 1
+        for lane in self._lanes:
+            times = lane.times
+            if not times or time_due >= times[-1]:
+                times.append(time_due)
+                lane.sequences.append(sequence)
+                lane.entries.append(entry)
+                return
+        heapq.heappush(self._heap, (time_due, sequence, entry))
 
     def _head(self) -> tuple[float, int, T]:
-        heap, tail = self._heap, self._tail
-        if heap and (not tail or heap[0] < tail[0]):
-            return heap[0]
-        return tail[0]
+        """Return the first place, valid or not; there must be one."""
+        first = self._heap[0] if self._heap else None
+        for lane in self._lanes:
+            if lane.times and (first is None or (lane.times[0], lane.sequences[0]) < first[:2]):
+                first = lane.times[0], lane.sequences[0], lane.entries[0]
+        assert first is not None
+        return first
 
-    def _drop_head(self) -> tuple[float, int, T]:
-        heap, tail = self._heap, self._tail
-        if heap and (not tail or heap[0] < tail[0]):
-            return heapq.heappop(heap)
-        return tail.popleft()
+    def _drop(self, head: tuple[float, int, T]) -> None:
+        """Drop the first place, which *head* is."""
+        sequence = head[1]
+        for lane in self._lanes:
+            if lane.sequences and lane.sequences[0] == sequence:
+                lane.drop_head()
+                return
+        heapq.heappop(self._heap)
 
     def _settled_head(self) -> tuple[float, int, T]:
         """Return the first place that is valid and in time; the queue must not be empty."""
@@ -140,21 +203,25 @@ class DueQueue(Generic[T]):
                 if entry.queue_time == time_due:
                     return head
                 assert entry.queue_time is not None
-                self._drop_head()
+                self._drop(head)
                 self._place(entry, entry.queue_time)
             else:
-                self._drop_head()
+                self._drop(head)
 
     def _compact(self) -> None:
         """Drop stale places when they are most of all, so that moving and discarding cannot make the queue grow.
 
         That costs O(n) after as many operations.  What moved to a later time keeps its place.
         """
-        if len(self._heap) + len(self._tail) <= 2 * self._length + _MIN_COMPACTION:
+        places = len(self._heap)
+        for lane in self._lanes:
+            places += len(lane.times)
+        if places <= 2 * self._length + _MIN_COMPACTION:
             return
         self._heap = [place for place in self._heap if place[2].queue_place == place[1]]
         heapq.heapify(self._heap)
-        self._tail = deque(place for place in self._tail if place[2].queue_place == place[1])
+        for lane in self._lanes:
+            lane.keep_valid()
 
 
 def _order(entry: Due) -> tuple[float, int]:

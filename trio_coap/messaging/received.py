@@ -9,7 +9,8 @@ state           what is due                                                   an
 ``REPLIED``     the end of the message ID's lifetime                          removed
 ==============  ============================================================  ===================
 
-Rule: a duplicate gets the octets of the reply again, and goes no further.
+Rule 1: a duplicate gets the octets of the reply again, and goes no further.  Rule 2: of what has a reply, octets are kept
+and nothing else: a server remembers a hundred thousand of them, and they are hardly ever looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress, Message, Request, Response
+from trio_coap.wire.message import EndpointAddress, Message, Response, decode_message_untrusted
 
 if TYPE_CHECKING:
     from trio_coap.messaging.remote import RemoteEndpointState
@@ -36,8 +37,9 @@ class ReceivedState(enum.Enum):
     REPLIED = enum.auto()
 
 
-_IDEMPOTENT = frozenset({1, 3, 4, 5, 7})
-"""GET, PUT, DELETE, FETCH and iPATCH (:rfc:`7252` section 5.1, :rfc:`8132` section 2)."""
+_HARMLESS = frozenset({1, 3, 4, 5, 7, *range(0x40, 0x100)})
+"""The codes of messages that may be executed twice: GET, PUT, DELETE, FETCH and iPATCH (:rfc:`7252` section 5.1,
+:rfc:`8132` section 2), and responses."""
 
 _ERROR_CLASSES = frozenset({4, 5})
 
@@ -50,23 +52,20 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     """A CON or NON message from one remote endpoint, and what it was answered.
 
     Attributes:
-      state: where it stands.
       reception_count: how often it was received, the first time included.
-      reply_message: the ACK or RST that was sent for it, or of a NON request the response; None before.
-      reply_octets: the datagram of that reply.
-      size: how much is kept for it, in octets: the message, the reply, and the reply's datagram.
+      reply_octets: the datagram of the ACK or RST that was sent for it, or of a NON request of the response; empty before.
+      size: how much is kept for it, in octets: its datagram, and that of the reply.
       local_address: which of our addresses it came to, where the socket tells.
     """
 
     __slots__ = (
+        "_datagram",
         "_delayed",
         "_remote",
         "local_address",
         "reception_count",
-        "reply_message",
         "reply_octets",
         "size",
-        "state",
     )
 
     _waits_in_fifo = False  # Until it has been passed on, which is a matter of one call.
@@ -78,7 +77,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         now: float,
         *,
         remote: RemoteEndpointState,
-        size: int,
+        datagram: bytes,
         local_address: EndpointAddress | None = None,
     ) -> None:
         """Remember *message*; the message layer gives it a time when it has been passed on.
@@ -88,23 +87,49 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
           message: a CON or NON message of that endpoint.
           now: the current time, in seconds.
           remote: what is known of the source.
-          size: of the message's datagram, in octets.
+          datagram: the octets of *message*.
           local_address: which of our addresses the message came to.
         """
         super().__init__(cache, message, now, activate=False)
         self.activated_at = now
-        self.state = ReceivedState.RECEIVED
         self.reception_count = 1
-        self.reply_message: Message | None = None
         self.reply_octets = b""
+        self._datagram = datagram
         self._delayed: tuple[Response, float, TransmissionParameters | None, SentListener | None] | None = None
         self.local_address = local_address
         self._remote = remote
-        self.size = size
+        self.size = size = len(datagram)
         counters = remote.local.counters
         counters.received += 1
         counters.received_octets += size
         remote.received_octets += size
+
+    @property
+    def message(self) -> Message:
+        """The message; once it has a reply, it is decoded anew each time."""
+        try:
+            return self._message
+        except AttributeError:
+            message = decode_message_untrusted(self._datagram)
+            message.source_endpoint = self._remote.endpoint
+            message.destination_endpoint = self._remote.local
+            message.local_address = self.local_address
+            return message
+
+    @property
+    def state(self) -> ReceivedState:
+        """Where it stands."""
+        return ReceivedState.REPLIED if self.reply_octets else ReceivedState.RECEIVED
+
+    @property
+    def reply_message(self) -> Message | None:
+        """What :attr:`reply_octets` say; None before."""
+        return decode_message_untrusted(self.reply_octets) if self.reply_octets else None
+
+    @property
+    def is_confirmable(self) -> bool:
+        """True for a CON message."""
+        return not self._datagram[0] & 0x30
 
     @property
     def remote(self) -> RemoteEndpointState:
@@ -117,10 +142,10 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         Besides idempotent requests and responses, these are requests that were rejected or answered by an error.
         """
-        if self.message.code in _IDEMPOTENT or not isinstance(self.message, Request):
+        if self._datagram[1] in _HARMLESS:
             return True
-        reply = self.reply_message
-        return reply is not None and (reply.type is RST or reply.code >> 5 in _ERROR_CLASSES)
+        reply = self.reply_octets
+        return bool(reply) and (reply[0] >> 4 & 3 == RST or reply[1] >> 5 in _ERROR_CLASSES)
 
     @property
     def is_multicast(self) -> bool:
@@ -130,12 +155,12 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     @property
     def owes_acknowledgement(self) -> bool:
         """True as long as neither ACK nor RST was sent for a CON; a group request gets neither (section 8.1)."""
-        return self.state is ReceivedState.RECEIVED and self.message.type is CON and not self.is_multicast
+        return not self.reply_octets and not self._datagram[0] & 0x30 and not self.is_multicast
 
     def is_reply_quoted_by(self, quoted: bytes) -> bool:
         """Return whether *quoted* is the beginning of the reply's datagram, header and token at the least."""
-        reply = self.reply_message
-        return reply is not None and len(quoted) >= 4 + len(reply.token) and self.reply_octets.startswith(quoted)
+        reply = self.reply_octets
+        return bool(reply) and len(quoted) >= 4 + (reply[0] & 15) and reply.startswith(quoted)
 
     @property
     def respond_at(self) -> float | None:
@@ -180,13 +205,14 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self._check_reply(message)
         if reset and message is not None:
             raise LocalProtocolError("a Reset is empty; give either reset or a message")
-        if self.is_multicast or (self.message.type is NON and not reset):
+        if self.is_multicast or not (self.is_confirmable or reset):
             # Sections 4.3 and 8.1: there is no ACK to a NON, and neither ACK nor RST to a group request.
             raise LocalProtocolError(f"there is no acknowledging {self.message!r}")
         if message is None:
             message = Message(type=RST if reset else ACK, message_id=self.message_id)
         message.message_id = self.message_id
-        self._complete(message, message.encode())
+        self._complete(message.encode())
+        self._remote.send_reply(self.reply_octets, self.local_address)
         return message
 
     def respond(
@@ -240,14 +266,15 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         parameters: TransmissionParameters | None,
         listener: SentListener | None,
     ) -> SentMessageCacheEntry | None:
-        request = self.message
-        response.token = request.token
+        response.token = self._datagram[4 : 4 + (self._datagram[0] & 15)]
         if self.owes_acknowledgement:
             response.type = ACK
             response.message_id = self.message_id
-            self._complete(response, response.encode())
+            octets = response.encode()
+            self._complete(octets)
+            self._remote.send_reply(octets, self.local_address)
             return None
-        if request.type is NON:
+        if not self.is_confirmable:
             response.type = NON
         elif response.type is not NON:
             response.type = CON
@@ -262,18 +289,17 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             answers=self,
         )
 
-    def response_sent(self, response: Message, octets: bytes) -> None:
-        """Learn that a response went out as a message of its own.
+    def response_sent(self, octets: bytes) -> None:
+        """Learn that a response goes out as a message of its own.
 
         A duplicate of a NON gets the first response again; what comes after it are notifications.
         """
-        if self.state is ReceivedState.RECEIVED and self.cache is not None:
-            self._complete(response, b"")
-            self._remember_octets(octets)
+        if not self.reply_octets and self._cache is not None:
+            self._complete(octets)
 
     def _check_reply(self, message: Message | None) -> None:
         diagnostic = None
-        if self.reply_message is not None:
+        if self.reply_octets:
             diagnostic = ReplyMessageError.ALREADY_GIVEN
         elif message is None:
             return
@@ -288,22 +314,21 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         if diagnostic is not None:
             raise ReplyMessageError(diagnostic, self, message)
 
-    def _complete(self, message: Message, octets: bytes) -> None:
-        self.state = ReceivedState.REPLIED
-        self.reply_message = message
-        if octets:
-            self._remember_octets(octets)
-            self._remote.send_reply(octets, self.local_address)
-        if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
-            self.time_due = self._expires(self.created_at)
-            if self.is_forgettable:
-                self._remote.local.memory.may_forget(self)
-
-    def _remember_octets(self, octets: bytes) -> None:
+    def _complete(self, octets: bytes) -> None:
+        """Remember the reply, and let go of all but octets."""
+        was_forgettable = self._datagram[1] in _HARMLESS
         self.reply_octets = octets
-        if self.cache is not None:  # A handler may outlive its endpoint.
-            assert self.reply_message is not None
-            kept = len(octets) + len(self.reply_message.payload)
+        del self._message
+        if self._cache is not None:  # A handler may outlive its endpoint.
+            kept = len(octets)
             self.size += kept
             self._remote.received_octets += kept
             self._remote.local.counters.received_octets += kept
+        if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
+            self.time_due = self._expires(self.created_at)
+            if not was_forgettable and self.is_forgettable:
+                self._remote.local.memory.may_forget(self)
+
+    def _expires(self, since: float) -> float:
+        parameters = self.parameters
+        return since + (parameters.exchange_lifetime if self.is_confirmable else parameters.non_lifetime)

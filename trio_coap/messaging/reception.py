@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.memory import Memory
-from trio_coap.messaging.received import RcvdMessageCacheEntry, ReceivedState
+from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.rejections import Rejections
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import MessageFormatError
@@ -99,7 +99,7 @@ class Reception:
         message.destination_endpoint = self._local
         message.local_address = local_address
         if message.type is CON or message.type is NON:
-            result = self._process_message(message, source, state, len(data), now)
+            result = self._process_message(message, source, state, data, now)
         else:
             result = self._process_reply(message, source, state, now)
         # After all else: who learns of a failure may do what it likes, close the endpoint too.
@@ -118,7 +118,7 @@ class Reception:
         raise exc
 
     def _process_message(
-        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, size: int, now: float
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, data: bytes, now: float
     ) -> Message | None:
         """Process a CON or NON message."""
         message_id = message.message_id
@@ -139,10 +139,10 @@ class Reception:
             return None
         if state is None or self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
             state = self._local.remote_state(source)
-            state.count_heard(size, now)
+            state.count_heard(len(data), now)
         assert state is not None
         entry = RcvdMessageCacheEntry(
-            state.rcvd_cache, message, now, remote=state, size=size, local_address=message.local_address
+            state.rcvd_cache, message, now, remote=state, datagram=data, local_address=message.local_address
         )
         if isinstance(message, Request):
             assert request_listener is not None
@@ -252,7 +252,8 @@ class Reception:
     def _reject_reply(self, state: RemoteEndpointState | None, message_id: int, now: float) -> bool:
         """Take an RST for an ACK of ours into account; False if it is for nothing."""
         received = None if state is None else state.rcvd_cache.get(message_id)
-        if received is None or received.reply_message is None or received.reply_message.type is not ACK:
+        reply = b"" if received is None else received.reply_octets
+        if received is None or not reply or reply[0] >> 4 & 3 != ACK:
             return False
         self._lose_interest(received, now)
         return True
@@ -294,12 +295,12 @@ class Reception:
         parameters = cache.parameters
         if entry.respond_at is not None:
             time_due = entry.respond_at
-        elif entry.message.type is NON:
+        elif not entry.is_confirmable:
             time_due = now + parameters.non_lifetime
-        elif entry.state is ReceivedState.REPLIED or entry.is_multicast:
+        elif entry.reply_octets or entry.is_multicast:
             time_due = now + parameters.exchange_lifetime
         else:
             time_due = now + parameters.empty_ack_delay
-        cache._reposition(entry, time_due)
+        cache.queue().append(entry, time_due)
         if entry.is_forgettable:
             self.memory.may_forget(entry)

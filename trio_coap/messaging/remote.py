@@ -12,7 +12,7 @@ or whoever asks in somebody else's name could silence us towards that one.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.cache import MessageCache
@@ -48,7 +48,8 @@ class RemoteEndpointState:
       tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
       unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
       received_octets: what is kept of messages from it and of the replies to them, in octets.
-      forgettable: the entries of messages from it that may be forgotten early, the oldest first.
+      forgettable: the entries of messages from it that may be forgotten early, the oldest first, some of which have been
+        removed meanwhile; None as long as it need not forget its own.
       held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
       stray_replies: ACKs and RSTs from it for nothing that was sent.
@@ -97,7 +98,7 @@ class RemoteEndpointState:
         self.unanswered_messages = 0
         self.unanswered_octets = 0
         self.received_octets = 0
-        self.forgettable: OrderedDict[RcvdMessageCacheEntry, None] = OrderedDict()
+        self.forgettable: deque[RcvdMessageCacheEntry] | None = None
         self.outstanding = 0
         self.stray_replies = 0
         self._unheard_since = 0.0

@@ -220,7 +220,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.time_due = self._expires(now)
         octets = self.octets
         if self._answers is not None:
-            self._answers.response_sent(self.message, octets)
+            self._answers.response_sent(octets)
         self._shed()
         self._send(now, octets)
         self._tell_that_it_went()
@@ -253,7 +253,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             return
         message.message_id = self.message_id
         self._count_octets(_kept(message, octets) - self.size)
-        self.message, self.octets = message, octets
+        self._message, self.octets = message, octets
 
     def process_reply(self, message: Message, now: float) -> bool:
         """Take an ACK or RST into account and stop retransmitting.
@@ -367,7 +367,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         """Let go of what nobody needs any more: an ICMP error is known by header and token."""
         message = self.message
         max_age = message.options.max_age if isinstance(message, Response) else None
-        self.message = message.replace(
+        self._message = message.replace(
             payload=b"", options=_NO_OPTIONS if max_age is None else Options(max_age=max_age)
         )
         self.octets = self.octets[: 4 + len(message.token)]
