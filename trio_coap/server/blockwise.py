@@ -39,7 +39,7 @@ from trio_coap.server.limits import DEFAULT_BLOCK_LIMITS, BlockLimits
 from trio_coap.server.observable import FindObservable, Observable
 from trio_coap.server.policy import BlockPolicy, policy_of
 from trio_coap.server.representations import Representation, represent_octets, represent_stream
-from trio_coap.server.results import HandlerResult, StreamedBody, find_cause, to_response, to_result
+from trio_coap.server.results import WHOLE, HandlerResult, StreamedBody, find_cause, to_response, to_result
 from trio_coap.server.uploads import Uploads
 from trio_coap.server.validation import validate
 from trio_coap.transports.driver import DrivenEndpoint
@@ -118,8 +118,8 @@ class BlockwiseHandler:
         find: FindObservable | None = getattr(self._handler, "find_observable", None)
         return None if find is None else find(request)
 
-    def __call__(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
-        """Answer *request*.
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer *request*, with a response that is used nowhere else.
 
         Raises:
           ResponseError: see the tables.
@@ -127,10 +127,11 @@ class BlockwiseHandler:
         block1, block2 = request.options.block1, request.options.block2
         policy = self._policy_for(request)
         if block1 is None and block2 is None:
-            self._check_size(request, policy)
+            if request.payload:
+                self._check_size(request, policy)
             return self._run(request, request, policy)
         if policy.sees_blocks:
-            return self._handler(request)
+            return self._pass(request)
         for block in (block1, block2):
             if block is not None and block.size_exponent == 7:
                 raise BadRequest("the block size 7 is reserved (RFC 7959 section 2.2)")
@@ -165,7 +166,14 @@ class BlockwiseHandler:
             self._endpoint.counters.turned_away["max_body"] += 1
             raise too_large(max_body)
 
-    def _accept(self, request: Request, block1: Block, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
+    def _pass(self, request: Request) -> Response | Awaitable[Response]:
+        """Run a handler that sees blocks."""
+        result = self._handler(request)
+        if not isinstance(result, Awaitable):
+            return to_response(result, request)
+        return _Later(_wait(result, request), result.close if isinstance(result, Coroutine) else _do_nothing)
+
+    def _accept(self, request: Request, block1: Block, policy: BlockPolicy) -> Response | Awaitable[Response]:
         """Take a block of a request's body."""
         now = self._endpoint.clock()
         max_body = self._max_body(policy)
@@ -177,7 +185,7 @@ class BlockwiseHandler:
         whole = self.assembler.accept(request, block1, max_body, now)
         return whole if isinstance(whole, Response) else self._run(whole, request, policy)
 
-    def _run(self, whole: Request, request: Request, policy: BlockPolicy) -> HandlerResult | Awaitable[HandlerResult]:
+    def _run(self, whole: Request, request: Request, policy: BlockPolicy) -> Response | Awaitable[Response]:
         """Run the handler on *whole*, which *request* has completed."""
         if policy.streams:
             whole = StreamedRequest.of(whole)
@@ -186,7 +194,7 @@ class BlockwiseHandler:
         try:
             try:
                 result = self._handler(whole)
-                if isinstance(result, Awaitable):
+                if not isinstance(result, WHOLE) and isinstance(result, Awaitable):
                     return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
                 complete = to_result(result, whole)
             except Exception as exc:
@@ -196,7 +204,8 @@ class BlockwiseHandler:
             raise
         if isinstance(complete, StreamedBody):
             return _Later(self._run_on(complete, request, whole), partial(self._refused, request, complete))
-        self.assembler.handling(request, self._endpoint.clock())
+        if self.assembler.unfinished:
+            self.assembler.handling(request, self._endpoint.clock())
         return self._respond(complete, request, whole)
 
     def _refused(self, request: Request, inner: object) -> None:
@@ -225,7 +234,7 @@ class BlockwiseHandler:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
 
-    def _answer_later_block(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+    def _answer_later_block(self, request: Request) -> Response | Awaitable[Response]:
         representation = self.representations.get(_key(request), self._endpoint.clock())
         if representation is None or not representation.answers(request):
             return self._run_again(request)
@@ -233,7 +242,7 @@ class BlockwiseHandler:
             return self._read_block(representation, request, request, is_remembered=True)
         return self._cut_block(representation, request, is_remembered=True)
 
-    def _run_again(self, request: Request) -> HandlerResult | Awaitable[HandlerResult]:
+    def _run_again(self, request: Request) -> Response | Awaitable[Response]:
         # Without its payload, a FETCH does not say what it wants.
         if request.code not in _SAFE or (request.code == Code.FETCH and not request.payload):
             raise RequestEntityIncomplete("the response is not remembered any more")
@@ -245,9 +254,9 @@ class BlockwiseHandler:
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
         asked = request.options.block2
         size = self._size(asked)
-        if whole.options.raw(_ETAG) and (asked is None or not asked.number):
+        if whole.options.etags and (asked is None or not asked.number):
             response = validate(response, whole)
-        if response.options.block2 is not None or (asked is None and len(response.payload) <= size):
+        if (asked is None and len(response.payload) <= size) or response.options.block2 is not None:
             block = response
         elif asked is not None and asked.number and not _has_blocks(response):
             block = response.replace(payload=response.payload[:size])
@@ -283,7 +292,7 @@ class BlockwiseHandler:
         except BodyConsumed:
             self._forget(representation, request)
             again = self._run_again(request)
-            return to_response(await again if isinstance(again, Awaitable) else again, whole)
+            return await again if isinstance(again, Awaitable) else again
         finally:
             if not is_kept or representation.is_dropped:
                 await _close(representation)
@@ -339,6 +348,14 @@ class _Later(Awaitable[Response]):
 
 
 _NO_RESPONSE = Response(Code.CONTENT)
+
+
+def _do_nothing() -> None:
+    pass
+
+
+async def _wait(awaitable: Awaitable[HandlerResult], request: Request) -> Response:
+    return to_response(await awaitable, request)
 
 
 def _key(request: Request) -> Key:

@@ -48,7 +48,7 @@ from trio_coap.server.observers import (
     Observers,
 )
 from trio_coap.server.outgoing import check_response, error_response
-from trio_coap.server.results import HandlerResult, to_response
+from trio_coap.server.results import HandlerResult
 from trio_coap.server.running import (
     RunningHandler,
     RunningHandlers,
@@ -58,7 +58,7 @@ from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import CON
 from trio_coap.wire.message import Request, Response
-from trio_coap.wire.options import CRITICAL_PROBLEM
+from trio_coap.wire.options import CRITICAL_PROBLEM, Options
 from trio_coap.wire.response_errors import (
     BadOption,
     BadRequest,
@@ -82,14 +82,15 @@ class _Closable(Protocol):
 Handler = Callable[[Request], "HandlerResult | Awaitable[HandlerResult]"]
 """Answers requests: a plain function, which must not block, or an ``async def``."""
 
+Answers = Callable[[Request], "Response | Awaitable[Response]"]
+"""Answers requests, each with a response that is used nowhere else: the layers below fill it in."""
+
 UNDERSTOOD_OPTIONS = frozenset({3, 7, 11, 15, 17, 23, 27, 35, 39})
 """The critical options that are processed here or mean nothing that could be missed: Uri-Host, Uri-Port, Uri-Path,
 Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer of their own.  For others, such as If-Match, the handler
 must say that it processes them; see :class:`UnderstandingHandler`."""
 
 _HOP_LIMIT = 16
-_ECHO = 252
-_NO_RESPONSE = 258
 
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server that is at a limit of its running handlers, or ends: seconds after which to try again
@@ -118,7 +119,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Answers,
         endpoint: DrivenEndpoint,
         nursery: trio.Nursery,
         limits: ServerLimits = DEFAULT_SERVER_LIMITS,
@@ -167,43 +168,34 @@ class Dispatcher:
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
         observer = None
+        is_plain = request.options.is_plain
         try:
-            if entry.is_multicast and self._answers_group is not None and not self._answers_group(request):
+            is_to_group = entry.is_multicast
+            if is_to_group and self._answers_group is not None and not self._answers_group(request):
                 return
-            problem = self._find_problem(request)
-            if problem is not None:
-                self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, problem, now=now)
-                if request.type is not CON:
-                    if not entry.is_multicast:
-                        entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
-                    return
+            if not (is_plain or self._may_process(request, entry, now)):
+                return
             if self.handlers:
                 self._end_former(request, entry.remote.endpoint)
-            if problem is not None:
-                raise BadOption(problem)
-            _check(request)
-            if request.options.raw(_ECHO):
-                kept = self.verification.take_kept(request, entry.remote.endpoint, now)
-                if kept is not None:
-                    self._respond(kept, request, entry, None)
-                    return
+            if not is_plain and self._is_settled(request, entry, now):
+                return
+            if not request.code.name:
+                raise MethodNotAllowed(f"there is no method {request.code.dotted}")
             if self._retry_after is not None and not (self._uploads and self._uploads.resumes(request)):
                 raise _ending(self._retry_after)
-            if not entry.is_multicast:
+            if not is_to_group:
                 self.verification.require_budget(request, entry, now)
-                if len(self.observers) and self.observers.is_further(request, entry.remote.endpoint):
-                    # One state may go where nobody has asked for it, but not as many as there are registrations.
-                    self.verification.require(entry.remote.endpoint, now)
-            observer = self.observers.request_received(request, entry, now)
-            result = self._handler(request)
-            if isinstance(result, Awaitable):
-                self._start(result, request, entry, observer)
+            if not is_plain:
+                observer = self._observe(request, entry, now)
+            answer = self._handler(request)
+            if isinstance(answer, Response):
+                self._respond(answer, request, entry, observer, now)
             else:
-                self._respond(to_response(result, request), request, entry, observer)
+                self._start(answer, request, entry, observer)
         except Exception as exc:
-            if observer is None:
+            if observer is None and not is_plain:
                 self.observers.refuse(request, entry.remote.endpoint, now)
-            self._respond(error_response(exc, request), request, entry, observer)
+            self._respond(error_response(exc, request), request, entry, observer, now)
 
     def address_proved(self, remote: Endpoint, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RemoteListener`."""
@@ -240,16 +232,16 @@ class Dispatcher:
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Ask the handler once more, for a notification; see :class:`trio_coap.server.observers.Answering`."""
         try:
-            result = self._handler(request)
-            if isinstance(result, Awaitable):
-                return self._answer_later(result, request)
-            return check_response(to_response(result, request), request)[0]
+            answer = self._handler(request)
+            if isinstance(answer, Response):
+                return check_response(answer, request)[0]
+            return self._answer_later(answer, request)
         except Exception as exc:
             return error_response(exc, request)
 
-    async def _answer_later(self, awaitable: Awaitable[HandlerResult], request: Request) -> Response:
+    async def _answer_later(self, awaitable: Awaitable[Response], request: Request) -> Response:
         try:
-            return check_response(to_response(await awaitable, request), request)[0]
+            return check_response(await awaitable, request)[0]
         except Exception as exc:
             return error_response(exc, request)
 
@@ -277,6 +269,48 @@ class Dispatcher:
             return
         self._when_drained()
 
+    # What options may ask for, beside a resource and a format.
+
+    def _may_process(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> bool:
+        """Return whether *request* is processed, if only to be answered with 4.02; a NON with a critical option is not."""
+        problem = self._find_problem(request)
+        if problem is None:
+            return True
+        self._endpoint.count_rejection(CRITICAL_PROBLEM, "5.4.1", entry.remote.endpoint, problem, now=now)
+        if request.type is CON:
+            return True
+        if not entry.is_multicast:
+            entry.reply(reset=True)  # Section 5.4.1: a NON is rejected, which is not answered with a code.
+        return False
+
+    def _is_settled(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> bool:
+        """Return whether *request* has been answered, with a response that was kept for it.
+
+        Raises:
+          ResponseError: if it is not for a handler, because of its options.
+        """
+        problem = self._find_problem(request)
+        if problem is not None:
+            raise BadOption(problem)
+        _check(request.options)
+        if request.options.echo is None:
+            return False
+        kept = self.verification.take_kept(request, entry.remote.endpoint, now)
+        if kept is None:
+            return False
+        self._respond(kept, request, entry, None, now)
+        return True
+
+    def _observe(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> Observer | None:
+        """Return the observer that *request* registers, or None."""
+        if request.options.observe is None:
+            return None
+        if not entry.is_multicast and len(self.observers):
+            if self.observers.is_further(request, entry.remote.endpoint):
+                # One state may go where nobody has asked for it, but not as many as there are registrations.
+                self.verification.require(entry.remote.endpoint, now)
+        return self.observers.request_received(request, entry, now)
+
     def _find_problem(self, request: Request) -> str | None:
         """Return what is wrong with the critical options of *request*, or None."""
         problem = request.options.find_critical_problem(UNDERSTOOD_OPTIONS)
@@ -294,7 +328,7 @@ class Dispatcher:
 
     def _start(
         self,
-        awaitable: Awaitable[HandlerResult],
+        awaitable: Awaitable[Response],
         request: Request,
         entry: RcvdMessageCacheEntry,
         observer: Observer | None,
@@ -313,7 +347,7 @@ class Dispatcher:
 
     async def _run(
         self,
-        awaitable: Awaitable[HandlerResult],
+        awaitable: Awaitable[Response],
         running: RunningHandler,
         entry: RcvdMessageCacheEntry,
         observer: Observer | None,
@@ -322,10 +356,9 @@ class Dispatcher:
         with scope:
             try:
                 try:
-                    result = await awaitable
+                    response = await awaitable
                 finally:
                     self.handlers.discard(running)
-                response = to_response(result, request)
             except Exception as exc:
                 response = error_response(exc, request)
             # A client that deregisters meanwhile, or registers again, does not wait for this response any more.
@@ -338,18 +371,18 @@ class Dispatcher:
     def _respond_safely(
         self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
     ) -> None:
+        now = self._endpoint.clock()
         try:
-            self._respond(response, request, entry, observer)
+            self._respond(response, request, entry, observer, now)
         except Exception as exc:
-            self._respond(error_response(exc, request), request, entry, observer)
+            self._respond(error_response(exc, request), request, entry, observer, now)
 
     def _respond(
-        self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None
+        self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None, now: float
     ) -> None:
         if self._endpoint.is_closed:
             return
-        now = self._endpoint.clock()
-        unwanted = request.options.no_response if request.options.raw(_NO_RESPONSE) else None
+        unwanted = request.options.no_response
         response, size = check_response(response, request)
         if entry.is_multicast:
             if is_suppressed(response, request):
@@ -381,12 +414,9 @@ def _ending(max_age: int) -> ServiceUnavailable:
     return ServiceUnavailable("the server is about to end", max_age=max_age)
 
 
-def _check(request: Request) -> None:
-    options = request.options
+def _check(options: Options) -> None:
     if options.proxy_uri is not None or options.proxy_scheme is not None:
         raise ProxyingNotSupported("this server is no proxy")
-    if not request.code.name:
-        raise MethodNotAllowed(f"there is no method {request.code.dotted}")
     if options.raw(_HOP_LIMIT) or options.problems:
         value = next((value for number, value in options if number == _HOP_LIMIT), b"\x01")
         if not 1 <= int.from_bytes(value, "big") <= 255:

@@ -40,7 +40,9 @@ def check_response(response: Response, request: Request) -> tuple[Response, int]
 
 
 def _size(response: Response, request: Request) -> int:
-    size = len(response.payload) + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
+    size = len(response.payload)
+    if response.options:
+        size += sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
     # A notification gets its number later.
     return size if request.options.observe is None else size + MAX_OBSERVE
 

@@ -61,8 +61,8 @@ _SUCCESS = {
 """The codes of success by method; 2.04 for those that are not here."""
 
 
-_WHOLE = (Response, bytes, str, tuple)
-"""What most handlers return; to find out whether something is a file takes longer."""
+WHOLE = (Response, bytes, str, tuple, type(None))
+"""What most handlers return; to find out whether something is a file, or is to be awaited, takes longer."""
 
 
 def to_result(result: HandlerResult, request: Request) -> Response | StreamedBody:
@@ -71,7 +71,7 @@ def to_result(result: HandlerResult, request: Request) -> Response | StreamedBod
     Raises:
       TypeError: if a handler may not return such a thing.
     """
-    if result is None or isinstance(result, _WHOLE):
+    if isinstance(result, WHOLE):
         return to_response(result, request)
     if isinstance(result, StreamedBody):
         return result
@@ -86,6 +86,8 @@ def to_response(result: HandlerResult, request: Request) -> Response:
     Raises:
       TypeError: if a handler may not return such a thing.
     """
+    if isinstance(result, bytes):
+        return Response(_SUCCESS.get(request.code, Code.CHANGED), result)
     if isinstance(result, Response):
         # The layers below fill in the copy: a handler may return one response many times, or one that it got itself.
         copy = result.replace()
@@ -95,7 +97,7 @@ def to_response(result: HandlerResult, request: Request) -> Response:
         return copy
     if result is None:
         return Response(success_code(request))
-    if isinstance(result, (bytes, str)):
+    if isinstance(result, str):
         return Response(success_code(request), result)
     # Handlers are not all type-checked: what comes here may be anything.
     if isinstance(result, tuple):

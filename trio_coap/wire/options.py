@@ -36,8 +36,9 @@ OptionName = int | str | OptionDefinition
 MAX_SHOWN = 32
 """Options in a ``repr``, which may end up in a log: a datagram holds thousands, and no honest message so many."""
 
-T = TypeVar("T")
+_PLAIN = frozenset({3, 7, 11, 12, 15, 17})
 
+T = TypeVar("T")
 
 CRITICAL_PROBLEM = "a critical option that cannot be processed"
 """By what messages that are rejected for their options are counted (:rfc:`7252` section 5.4.1)."""
@@ -222,6 +223,12 @@ class Options:
     def problems(self) -> tuple[OptionProblem, ...]:
         """What is wrong with the options, judged by the table, in the order of the wire (section 5.4)."""
         return tuple(_find_problems(self._items)) if self._items else ()
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether a request with these options says what it is about and in which format, and that well: Uri-Host,
+        Uri-Port, Uri-Path, Uri-Query, Content-Format and Accept; most do, and there is nothing else to be processed."""
+        return all([number in _PLAIN for number, _ in self._items]) and not self.problems
 
     def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
         """Return the first reason to reject the message for its options (section 5.4.1), or None.
