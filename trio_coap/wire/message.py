@@ -18,7 +18,7 @@ import attrs
 from trio_coap.wire.codes import CODES, CON, Code, MessageType
 from trio_coap.wire.contentformats import media_type_of
 from trio_coap.wire.definitions import RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
-from trio_coap.wire.encoding import MAX_OPTIONS, FormatFault, decode_items_untrusted
+from trio_coap.wire.encoding import MAX_OPTIONS, PAYLOAD_MARKER, FormatFault, decode_items_untrusted
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
 from trio_coap.wire.response_errors import error_for_response
@@ -38,6 +38,7 @@ _remembered: dict[bytes, Options] = {}
 WHEN_REGISTERED.append(_remembered.clear)
 
 _HEADER = struct.Struct("!BBH")
+_MAX_OPTIONS_AT = 4 + MAX_TOKEN_LENGTH
 _NO_OPTIONS = Options()
 _TYPES = (MessageType.CON, MessageType.NON, MessageType.ACK, MessageType.RST)
 
@@ -289,16 +290,20 @@ def encode_message(
     type: MessageType, code: Code, message_id: int, token: bytes, options: Options, payload: bytes
 ) -> bytes:
     """Return the datagram for these fields; see :meth:`Message.encode`."""
-    _check_numbers(message_id, token)
+    length = len(token)
+    if length > MAX_TOKEN_LENGTH or not 0 <= message_id <= MAX_MESSAGE_ID:
+        _check_numbers(message_id, token)
     if _CLASS_OF_CODE[code] is None:
         raise LocalProtocolError(f"code {code} is of a class that is reserved over datagrams (RFC 7252 section 12.1)")
-    if len(options) > MAX_OPTIONS:
-        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
-    header = _HEADER.pack(0x40 | type << 4 | len(token), code, message_id)
+    header = _HEADER.pack(0x40 | type << 4 | length, code, message_id)
     if code == 0:
         if token or payload or options:
             raise LocalProtocolError("an empty message ends behind its header (RFC 7252 section 4.1)")
         return header
+    if options is _NO_OPTIONS:
+        return b"%b%b\xff%b" % (header, token, payload) if payload else header + token
+    if len(options) > MAX_OPTIONS:
+        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
     if payload:
         return b"%b%b%b\xff%b" % (header, token, options.encode(), payload)
     return header + token + options.encode()
@@ -333,59 +338,75 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
     size = len(data)
     if size < 4:
         raise MessageFormatError("the datagram is shorter than a header", "3", size)
-    first = data[0]
+    first, code = data[0], data[1]
     if first >> 6 != 1:
         # Section 3: other versions must be silently ignored, hence no type and no message ID.
         raise MessageFormatError("the version is not 1", "3", 0)
-    type = _TYPES[first >> 4 & 3]
     message_id = data[2] << 8 | data[3]
     offset = 4 + (first & 15)
-    try:
-        cls = _class_for(data[1], first & 15, size)
-        if offset > size:
-            raise FormatFault("the token is cut off", "3", size)
-        options, payload_at = _decode_options(data, offset, size)
-    except FormatFault as fault:
-        rule, section, at = fault.args
-        raise MessageFormatError(rule, section, at, message_type=type, message_id=message_id) from None
+    cls = _CLASS_OF_CODE[code]
+    if cls is None or cls is Message or not 4 <= offset <= _MAX_OPTIONS_AT or offset > size:
+        _check_header(data, message_id)
+        cls = _CLASS_OF_CODE[code] or Message
+    payload = b""
+    options = _NO_OPTIONS
+    if offset < size:
+        # What stands before the first 0xFF was perhaps seen before, as all options of a message: it is read in one way only.
+        end = data.find(PAYLOAD_MARKER, offset)
+        known = _remembered.get(data[offset:end] if end >= 0 else data[offset:])
+        if known is None or end == size - 1:
+            options, payload = _decode_options(data, offset, message_id)
+        else:
+            options = known
+            if end >= 0:
+                payload = data[end + 1 :]
     message = cls.__new__(cls)
-    message.code = CODES[data[1]]
-    message.payload = data[payload_at:]
+    message.code = CODES[code]
+    message.payload = payload
     message.options = options
-    message.type = type
+    message.type = _TYPES[first >> 4 & 3]
     message.message_id = message_id
     message.token = data[4:offset]
     message.source_endpoint = message.destination_endpoint = message.local_address = None
     return message
 
 
-def _class_for(octet: int, token_length: int, size: int) -> type[Message]:
+def _check_header(data: bytes, message_id: int) -> None:
+    """Raise what is wrong with code, token length or length, if anything is."""
+    size, token_length = len(data), data[0] & 15
+    cls = _CLASS_OF_CODE[data[1]]
     if token_length > MAX_TOKEN_LENGTH:
         # 13 and 14 announce the extended tokens of RFC 8974, which nobody negotiated here.
-        raise FormatFault("the token length is above 8", "3", 0)
-    cls = _CLASS_OF_CODE[octet]
-    if cls is None:
+        fault = "the token length is above 8", "3", 0
+    elif cls is None:
         # Section 4.2 has messages of the classes 1, 6 and 7 rejected (RFC 8323 gave 7 to reliable transports only).
         # Class 3 is for responses, but all of it is reserved, and nobody could say what such a response means.
-        class_ = octet >> 5
-        raise FormatFault(f"the code class {class_} is reserved", "12.1.2" if class_ == 3 else "4.2", 1)
-    if cls is Message and size > 4:
-        raise FormatFault("an empty message has something behind its header", "4.1", 4)
-    return cls
+        class_ = data[1] >> 5
+        fault = f"the code class {class_} is reserved", "12.1.2" if class_ == 3 else "4.2", 1
+    elif cls is Message and size > 4:
+        fault = "an empty message has something behind its header", "4.1", 4
+    elif 4 + token_length > size:
+        fault = "the token is cut off", "3", size
+    else:
+        return
+    raise MessageFormatError(*fault, message_type=_TYPES[data[0] >> 4 & 3], message_id=message_id)
 
 
-def _decode_options(data: bytes, offset: int, size: int) -> tuple[Options, int]:
-    """Return the options and where the payload starts."""
-    if offset == size:
-        return _NO_OPTIONS, size
-    tail = data[offset:] if size - offset <= MAX_REMEMBERED_LENGTH else b""
-    known = _remembered.get(tail)
-    if known is not None:
-        return known, size
-    items, payload_at = decode_items_untrusted(data, offset, size)
+def _decode_options(data: bytes, offset: int, message_id: int) -> tuple[Options, bytes]:
+    """Return the options, which begin at *offset*, and the payload."""
+    size = len(data)
+    try:
+        items, payload_at = decode_items_untrusted(data, offset, size)
+    except FormatFault as fault:
+        rule, section, at = fault.args
+        raise MessageFormatError(
+            rule, section, at, message_type=_TYPES[data[0] >> 4 & 3], message_id=message_id
+        ) from None
     options = Options.from_wire(items)
-    if payload_at == size and tail:
+    end = size if payload_at == size else payload_at - 1
+    encoded = data[offset:end]
+    if len(encoded) <= MAX_REMEMBERED_LENGTH and PAYLOAD_MARKER not in encoded:
         if len(_remembered) >= MAX_REMEMBERED_OPTIONS:
             _remembered.clear()
-        _remembered[tail] = options
-    return options, payload_at
+        _remembered[encoded] = options
+    return options, data[payload_at:]

@@ -260,7 +260,10 @@ class Options:
 
     def encode(self) -> bytes:
         """Return the octets of all options (:rfc:`7252` section 3.1)."""
-        return encode_items(self._items)
+        encoded: bytes | None = self.__dict__.get("_encoded")
+        if encoded is None:
+            encoded = self.__dict__["_encoded"] = encode_items(self._items)
+        return encoded
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Iterate over pairs of number and octets, everything included."""
