@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
@@ -38,9 +38,6 @@ class MessageCacheEntry:
     """
 
     __slots__ = ("_cache", "_message", "activated_at", "created_at", "message_id", "queue_place", "queue_time")
-
-    _waits_in_fifo: ClassVar[bool] = True
-    """False if an entry that is not active waits elsewhere than in the FIFO."""
 
     def __init__(
         self,
@@ -72,7 +69,7 @@ class MessageCacheEntry:
         self.activated_at: float | None = None
         self.queue_time: float | None = None
         self.queue_place = -1
-        cache._add(self, is_pending=self._waits_in_fifo and not activate)
+        cache._add(self, is_pending=not activate)
         if activate:
             self.activated_at = now
             cache._reposition(self, self._expires(now) if time_due_offset is None else now + time_due_offset)
@@ -288,14 +285,16 @@ class MessageCache(Generic[E]):
     def __bool__(self) -> bool:
         return bool(self._entries or self._unnumbered)
 
+    def by_id(self, message_id: int) -> E | None:
+        """Return the entry with that message ID, or None: the same as :meth:`get`, for who looks up each datagram's."""
+        return self._entries.get(message_id)
+
     def _add(self, entry: E, *, is_pending: bool = True) -> None:
         message_id = entry.message_id
         if message_id is None:
             self._unnumbered[entry] = None
-        elif message_id in self._entries:
+        elif self._entries.setdefault(message_id, entry) is not entry:
             raise LocalProtocolError(f"message ID {message_id} is in the cache already")
-        else:
-            self._entries[message_id] = entry
         if is_pending:
             self._pending[entry] = None
 

@@ -68,8 +68,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         "size",
     )
 
-    _waits_in_fifo = False  # Until it has been passed on, which is a matter of one call.
-
     def __init__(
         self,
         cache: MessageCache[RcvdMessageCacheEntry],
@@ -90,8 +88,13 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
           datagram: the octets of *message*.
           local_address: which of our addresses the message came to.
         """
-        super().__init__(cache, message, now, activate=False)
-        self.activated_at = now
+        # Not by super().__init__(), which has more to decide: one is made for each message that comes in.
+        self._cache = cache
+        self._message = message
+        self.message_id = message.message_id
+        self.created_at = self.activated_at = now
+        self.queue_time = None
+        self.queue_place = -1
         self.reception_count = 1
         self.reply_octets = b""
         self._datagram = datagram
@@ -99,6 +102,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.local_address = local_address
         self._remote = remote
         self.size = size = len(datagram)
+        cache._add(self, is_pending=False)
         counters = remote.local.counters
         counters.received += 1
         counters.received_octets += size
@@ -137,12 +141,17 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         return self._remote
 
     @property
+    def is_harmless(self) -> bool:
+        """True if the message is of a kind that may be executed twice."""
+        return self._datagram[1] in _HARMLESS
+
+    @property
     def is_forgettable(self) -> bool:
         """True if executing the message twice does no harm (:rfc:`7252` section 4.5).
 
         Besides idempotent requests and responses, these are requests that were rejected or answered by an error.
         """
-        if self._datagram[1] in _HARMLESS:
+        if self.is_harmless:
             return True
         reply = self.reply_octets
         return bool(reply) and (reply[0] >> 4 & 3 == RST or reply[1] >> 5 in _ERROR_CLASSES)
@@ -241,7 +250,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         Raises:
           PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
-        if self.is_multicast and self.cache is not None and self._delayed is None:
+        if self.local_address is not None and self.is_multicast and self.cache is not None and self._delayed is None:
             leisure = self._remote.local.rng.uniform(0.0, self._remote.local.parameters.default_leisure)
             self._delayed = response, max(now, self.created_at + leisure), parameters, listener
             if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
@@ -266,7 +275,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         parameters: TransmissionParameters | None,
         listener: SentListener | None,
     ) -> SentMessageCacheEntry | None:
-        response.token = self._datagram[4 : 4 + (self._datagram[0] & 15)]
+        datagram = self._datagram
+        response.token = datagram[4 : 4 + (datagram[0] & 15)]
         if self.owes_acknowledgement:
             response.type = ACK
             response.message_id = self.message_id
@@ -316,18 +326,18 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
     def _complete(self, octets: bytes) -> None:
         """Remember the reply, and let go of all but octets."""
-        was_forgettable = self._datagram[1] in _HARMLESS
         self.reply_octets = octets
         del self._message
+        remote = self._remote
         if self._cache is not None:  # A handler may outlive its endpoint.
             kept = len(octets)
             self.size += kept
-            self._remote.received_octets += kept
-            self._remote.local.counters.received_octets += kept
+            remote.received_octets += kept
+            remote.local.counters.received_octets += kept
         if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
             self.time_due = self._expires(self.created_at)
-            if not was_forgettable and self.is_forgettable:
-                self._remote.local.memory.may_forget(self)
+            if self.is_forgettable and not self.is_harmless:  # What is harmless is noted already.
+                remote.local.memory.may_forget(self)
 
     def _expires(self, since: float) -> float:
         parameters = self.parameters
