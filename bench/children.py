@@ -1,0 +1,114 @@
+"""Processes that benchmarks start: pinned to a core, asked by lines, ended in any case.
+
+Rule 1: a child says one line when it is ready, and answers each line that it gets with one line.  Rule 2: whoever does not answer
+in time has failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.rounds import Skipped
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120.0
+"""Seconds for one line: the fullest of tables takes a minute to fill."""
+
+MEASURED_CORE, OTHER_CORE = 0, 1
+"""What is measured has one core, what serves the measurement the other; see :func:`pin`."""
+
+
+class Child:
+    """A process that answers by lines."""
+
+    def __init__(self, command: Sequence[str], core: int | None = None) -> None:
+        """Start *command*, which gets the words of a shell's line, on *core*."""
+        self._name = " ".join(Path(word).name for word in command[:4])
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        if core is not None:
+            pin(self.process.pid, core)
+
+    def read(self, patience: float = PATIENCE) -> str:
+        """Return the next line.
+
+        Raises:
+          RuntimeError: if none comes in *patience* seconds.
+        """
+        assert self.process.stdout is not None
+        line = b""
+        deadline = time.monotonic() + patience
+        while not line.endswith(b"\n"):
+            if not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise RuntimeError(f"{self._name} says nothing for {patience:.0f} s")
+            octets = os.read(self.process.stdout.fileno(), 65536)
+            if not octets:
+                raise RuntimeError(f"{self._name} has ended with {self.process.wait()}")
+            line += octets
+        return line.decode().strip()
+
+    def ask(self, line: str = "") -> str:
+        """Say *line* and return the answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        return self.read()
+
+    def end(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def pin(pid: int, core: int) -> None:
+    """Have the process *pid* run on one core only, where there are several and the system can do so."""
+    if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(pid) and len(os.sched_getaffinity(pid)) > 1:
+        os.sched_setaffinity(pid, {core})
+
+
+@contextmanager
+def running(command: Sequence[str], core: int | None = None) -> Iterator[Child]:
+    """Run *command* while the body runs."""
+    child = Child(command, core)
+    try:
+        yield child
+    finally:
+        child.end()
+
+
+def python(module: str, *words: object) -> list[str]:
+    """Return the command that runs a module of bench/."""
+    return [sys.executable, "-m", f"bench.{module}", *map(str, words)]
+
+
+def compiled(source: str) -> str:
+    """Return the path of a program in C of bench/, compiled once for each of its versions.
+
+    Raises:
+      Skipped: if there is no compiler.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise Skipped("there is no C compiler")
+    path = ROOT / "bench" / source
+    version = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"trio-coap-bench-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    program = folder / f"{path.stem}-{version}"
+    if not program.exists():
+        being_made = program.with_suffix(f".{os.getpid()}")
+        subprocess.run([compiler, "-O2", "-Wall", "-o", str(being_made), str(path)], check=True)
+        being_made.replace(program)
+    return str(program)
