@@ -7,9 +7,11 @@ in time has failed.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -112,3 +114,17 @@ def compiled(source: str) -> str:
         subprocess.run([compiler, "-O2", "-Wall", "-o", str(being_made), str(path)], check=True)
         being_made.replace(program)
     return str(program)
+
+
+def free_port() -> int:
+    """Return a UDP port of loopback that is free now, for servers that do not say which one they got."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def require_aiocoap() -> None:
+    """Have the contestant skipped if aiocoap is not installed."""
+    if importlib.util.find_spec("aiocoap") is None:
+        raise Skipped("aiocoap is not installed")
