@@ -64,6 +64,14 @@ class Child:
         self.process.stdin.write(f"{line}\n".encode())
         return self.read()
 
+    def processor_time(self) -> float:
+        """Return the seconds of processor time that its first thread has had; NaN where the system does not say."""
+        try:
+            nanoseconds = Path(f"/proc/{self.process.pid}/schedstat").read_text(encoding="ascii").split()[0]
+        except OSError:
+            return float("nan")
+        return int(nanoseconds) / 1e9
+
     def end(self) -> None:
         """End the process."""
         assert self.process.stdin is not None

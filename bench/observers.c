@@ -46,7 +46,7 @@ static size_t put_option(unsigned char *at, int delta, const char *value, int le
 static void observe(int number, int is_numbered) {
     unsigned char request[64] = {0x44, 1, 0x12, 0x34, 'o', 'b', (unsigned char)(number >> 8), (unsigned char)number};
     size_t size = 8;
-    char segment[8];
+    char segment[12];
     size += put_option(request + size, 6, "", 0);
     size += put_option(request + size, 5, "o", 1);
     if (is_numbered)
@@ -133,7 +133,7 @@ int main(int argc, char **argv) {
     }
     unsigned round = 1;
     for (int number = 0; is_numbered && number < count; number++, round++) {
-        char text[8];
+        char text[12];
         snprintf(text, sizeof text, "%d", number);
         tick(text);
         take(1, round);
