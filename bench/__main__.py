@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import tables
-from bench.rounds import FULL_ROUNDS, QUICK_ROUNDS, Benchmark, Result, run
+from bench import servers, tables
+from bench.rounds import FULL_ROUNDS, QUICK_ROUNDS, Benchmark, Result, Skipped, run
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("server",)
 """The modules of bench/ with a function ``benchmarks``, in the order of the report."""
 
 TABLES = ("cache", "blocks")
@@ -31,6 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="more rounds, longer ones, more sizes")
     parser.add_argument("--rounds", type=int, help=f"rounds, by default {QUICK_ROUNDS}, in the full form {FULL_ROUNDS}")
     parser.add_argument("--list", action="store_true", help="list the benchmarks, and run none")
+    parser.add_argument(
+        "--install-peers", action="store_true", help="install node-coap from npm first, in a cache directory"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to FILE, besides printing them")
     return parser
@@ -68,6 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for benchmark in benchmarks:
             print(f"{benchmark.name:<20} {benchmark.title}")
         return 0
+    if options.install_peers:
+        try:
+            servers.install_peers()
+        except Skipped as exc:
+            say(str(exc))
     started_at = time.monotonic()
     about = tables.machine()
     rounds = options.rounds or (FULL_ROUNDS if options.full else QUICK_ROUNDS)

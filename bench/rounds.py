@@ -62,8 +62,8 @@ class Goal:
     moonshot: float | None = None
     """What we are after."""
 
-    limit: float | None = None
-    """What is possible; by default it is what the contestant that is the benchmark's limit reaches in this run."""
+    limit: float | str | None = None
+    """What is possible: a figure, or the name of the contestant that does it; by default that of the benchmark."""
 
 
 @attrs.frozen
@@ -167,9 +167,10 @@ class Result:
 
     def limit(self, goal: Goal) -> float | None:
         """Return what is possible: a number of the goal's own, or what the benchmark's limit reaches."""
-        if goal.limit is not None or self.benchmark.limit is None:
-            return goal.limit
-        summary = self.reached(goal, self.benchmark.limit)
+        limit = goal.limit if goal.limit is not None else self.benchmark.limit
+        if not isinstance(limit, str):
+            return limit
+        summary = self.reached(goal, limit)
         return summary.median if summary is not None else None
 
     def verdict(self, goal: Goal) -> str:
