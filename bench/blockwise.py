@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from bench.children import MEASURED_CORE, OTHER_CORE, free_port, python, require_aiocoap, running
+from bench.children import MEASURED, OTHER, free_port, python, require_aiocoap, running
 from bench.rounds import Benchmark, Contestant, Goal, Measure
 
 BODY = random.Random(7959).randbytes(1024 * 1024)
@@ -129,9 +129,9 @@ def measure(name: str, seconds: float) -> dict[str, float]:
     """
     if name == "aiocoap":
         require_aiocoap()
-    with running(python("blockwise", "serve", name), OTHER_CORE) as server:
+    with running(python("blockwise", "serve", name), OTHER) as server:
         port = server.read()
-        with running(python("blockwise", "move", name, port, seconds), MEASURED_CORE) as client:
+        with running(python("blockwise", "move", name, port, seconds), MEASURED) as client:
             down, up = map(float, client.read().split())
     return {DOWN.name: down, UP.name: up}
 
@@ -140,7 +140,7 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
     seconds = 3.0 if is_full else 1.0
     contestants: dict[str, Contestant] = {
-        "trio_coap": lambda: measure("trio_coap", seconds),
+        "ours": lambda: measure("ours", seconds),
         "aiocoap": lambda: measure("aiocoap", seconds),
     }
     return [
@@ -151,8 +151,8 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
             contestants,
             reference="aiocoap",
             goals=(
-                Goal("1 MiB block-wise, GET, times aiocoap", "trio_coap", "aiocoap", DOWN.name, 3, 5),
-                Goal("1 MiB block-wise, PUT, times aiocoap", "trio_coap", "aiocoap", UP.name, 3, 5),
+                Goal("1 MiB block-wise, GET, times aiocoap", "ours", "aiocoap", DOWN.name, 3, 5),
+                Goal("1 MiB block-wise, PUT, times aiocoap", "ours", "aiocoap", UP.name, 3, 5),
             ),
             notes=("Both ends of one make, on a core each; one block at a time, as RFC 7959 has it.",),
         )

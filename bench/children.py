@@ -6,15 +6,12 @@ in time has failed.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,19 +23,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
 """Seconds for one line: the fullest of tables takes a minute to fill."""
 
-MEASURED_CORE, OTHER_CORE = 0, 1
-"""What is measured has one core, what serves the measurement the other; see :func:`pin`."""
+MEASURED, OTHER = 0, -1
+"""What is measured has one core, what serves the measurement the other one: positions in the list of cores."""
 
 
 class Child:
     """A process that answers by lines."""
 
-    def __init__(self, command: Sequence[str], core: int | None = None) -> None:
-        """Start *command*, which gets the words of a shell's line, on *core*."""
+    def __init__(self, command: Sequence[str], core: int = MEASURED) -> None:
+        """Start *command* on a core, given by its position in the list of them."""
         self._name = " ".join(Path(word).name for word in command[:4])
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-        if core is not None:
-            pin(self.process.pid, core)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self.process.pid, {sorted(os.sched_getaffinity(0))[core]})
 
     def read(self, patience: float = PATIENCE) -> str:
         """Return the next line.
@@ -82,14 +79,8 @@ class Child:
         self.process.stdout.close()
 
 
-def pin(pid: int, core: int) -> None:
-    """Have the process *pid* run on one core only, where there are several and the system can do so."""
-    if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(pid) and len(os.sched_getaffinity(pid)) > 1:
-        os.sched_setaffinity(pid, {core})
-
-
 @contextmanager
-def running(command: Sequence[str], core: int | None = None) -> Iterator[Child]:
+def running(command: Sequence[str], core: int = MEASURED) -> Iterator[Child]:
     """Run *command* while the body runs."""
     child = Child(command, core)
     try:
@@ -101,27 +92,6 @@ def running(command: Sequence[str], core: int | None = None) -> Iterator[Child]:
 def python(module: str, *words: object) -> list[str]:
     """Return the command that runs a module of bench/."""
     return [sys.executable, "-m", f"bench.{module}", *map(str, words)]
-
-
-def compiled(source: str) -> str:
-    """Return the path of a program in C of bench/, compiled once for each of its versions.
-
-    Raises:
-      Skipped: if there is no compiler.
-    """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise Skipped("there is no C compiler")
-    path = ROOT / "bench" / source
-    version = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"trio-coap-bench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    program = folder / f"{path.stem}-{version}"
-    if not program.exists():
-        being_made = program.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, "-O2", "-Wall", "-o", str(being_made), str(path)], check=True)
-        being_made.replace(program)
-    return str(program)
 
 
 def free_port() -> int:

@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from bench.children import MEASURED_CORE, OTHER_CORE, compiled, python, require_aiocoap, running
+from bench.children import MEASURED, OTHER, python, require_aiocoap, running
+from bench.load import build
 from bench.minimalclient import MinimalClient
 from bench.rounds import Benchmark, Contestant, Goal, Measure
 
@@ -131,7 +132,7 @@ async def open_minimal_with_deadline(port: int):  # type: ignore[no-untyped-def]
 
 
 CLIENTS: dict[str, Callable[[int, int, float], int]] = {
-    "trio_coap": lambda *how: trio.run(run_on_trio, open_ours, *how),
+    "ours": lambda *how: trio.run(run_on_trio, open_ours, *how),
     "aiocoap": lambda *how: asyncio.run(run_on_asyncio(open_aiocoap, *how)),
     "minimal": lambda *how: trio.run(run_on_trio, open_minimal, *how),
     "minimal, with deadlines": lambda *how: trio.run(run_on_trio, open_minimal_with_deadline, *how),
@@ -156,10 +157,10 @@ def measure(name: str, seconds: float) -> dict[str, float]:
     if name == "aiocoap":
         require_aiocoap()
     figures = {}
-    with running([compiled("sink.c")], OTHER_CORE) as sink:
+    with running([str(build("sink"))], OTHER) as sink:
         port = sink.read()
         for measure, tasks in ((AT_ONE, SINGLE), (AT_MANY, MANY)):
-            with running(python("clients", name, port, tasks, seconds), MEASURED_CORE) as client:
+            with running(python("clients", name, port, tasks, seconds), MEASURED) as client:
                 figures[measure.name], figures[CPU.name] = map(float, client.read(seconds + 30).split())
     return figures
 
@@ -182,8 +183,8 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
             reference="aiocoap",
             limit="minimal",
             goals=(
-                Goal("client, 1 at a time, times aiocoap", "trio_coap", "aiocoap", AT_ONE.name, 3, 4),
-                Goal("client, 32 at a time, times aiocoap", "trio_coap", "aiocoap", AT_MANY.name, 9, 14),
+                Goal("client, 1 at a time, times aiocoap", "ours", "aiocoap", AT_ONE.name, 3, 4),
+                Goal("client, 32 at a time, times aiocoap", "ours", "aiocoap", AT_MANY.name, 9, 14),
             ),
             notes=(
                 f"CON GET, answered with {len(ANSWER)} octets by a sink in C on the other core; NSTART is 32, but aiocoap's 1.",

@@ -221,7 +221,7 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
     count = 60_000 if is_full else 10_000
     contestants: dict[str, Contestant] = {
-        "trio_coap": lambda: measure_ours(count),
+        "ours": lambda: measure_ours(count),
         "aiocoap": lambda: measure_aiocoap(count),
         "minimal": lambda: measure_minimal(count),
     }
@@ -234,10 +234,10 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
             reference="aiocoap",
             limit="minimal",
             goals=(
-                Goal("decode, times aiocoap", "trio_coap", "aiocoap", DECODE.name, 3.5, 5),
-                Goal("decode and read, times aiocoap", "trio_coap", "aiocoap", DECODE_AND_READ.name, 3.5, 5),
-                Goal("encode, times aiocoap", "trio_coap", "aiocoap", ENCODE.name, 2, 3.5),
-                Goal("make and encode, times aiocoap", "trio_coap", "aiocoap", MAKE_AND_ENCODE.name, 2, 3.5),
+                Goal("decode, times aiocoap", "ours", "aiocoap", DECODE.name, 3.5, 5),
+                Goal("decode and read, times aiocoap", "ours", "aiocoap", DECODE_AND_READ.name, 3.5, 5),
+                Goal("encode, times aiocoap", "ours", "aiocoap", ENCODE.name, 2, 3.5),
+                Goal("make and encode, times aiocoap", "ours", "aiocoap", MAKE_AND_ENCODE.name, 2, 3.5),
             ),
             notes=(
                 "Processor time. Each datagram has another message ID; its options are the same, as they are in requests that "

@@ -26,7 +26,7 @@ from functools import partial
 import attrs
 import trio
 
-from bench.children import MEASURED_CORE, Child, python
+from bench.children import MEASURED, Child, python
 from bench.rounds import Benchmark, Contestant, Goal, Measure
 from bench.stages import (
     Measured,
@@ -91,7 +91,7 @@ class Workers:
             self._curve = curve
         child = self._children.get(size)
         if child is None:
-            child = self._children[size] = Child(python("curves", curve, size), MEASURED_CORE)
+            child = self._children[size] = Child(python("curves", curve, size), MEASURED)
             child.read(FILLING)
         return float(child.ask(str(count)))
 

@@ -60,7 +60,7 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
     repetitions = 5 if is_full else 2
     rounds = 7 if is_full else 5
     imported: dict[str, Contestant] = {
-        "trio_coap": lambda: import_time("trio_coap", "trio", repetitions),
+        "ours": lambda: import_time("trio_coap", "trio", repetitions),
         "aiocoap": lambda: _aiocoap(repetitions),
     }
     processes: dict[str, Contestant] = {
@@ -76,7 +76,7 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
             imported,
             reference="aiocoap",
             rounds=rounds,
-            goals=(Goal("import trio_coap over import trio", "trio_coap", None, IMPORT.name, 25, 15),),
+            goals=(Goal("import trio_coap over import trio", "ours", None, IMPORT.name, 25, 15),),
             notes=("trio_coap over trio, aiocoap over asyncio; fresh processes.",),
         ),
         Benchmark(

@@ -15,7 +15,8 @@ import sys
 
 import trio
 
-from bench.children import MEASURED_CORE, OTHER_CORE, compiled, free_port, python, require_aiocoap, running
+from bench.children import MEASURED, OTHER, free_port, python, require_aiocoap, running
+from bench.load import build
 from bench.rounds import Benchmark, Contestant, Goal, Measure
 
 STATE = b"hello world"
@@ -89,14 +90,14 @@ def measure(name: str, observers: int, seconds: float) -> dict[str, float]:
     """
     if name == "aiocoap":
         require_aiocoap()
-    program = compiled("observers.c")
+    program = str(build("observers"))
     figures = {}
     for type in (NON, CON):
-        with running(python("notifications", name, type), MEASURED_CORE) as server:
+        with running(python("notifications", name, type), MEASURED) as server:
             port = server.read()
-            is_numbered = int(name == "trio_coap")
+            is_numbered = int(name == "ours")
             processor_started_at = server.processor_time()
-            with running([program, port, str(observers), str(seconds), str(is_numbered)], OTHER_CORE) as sink:
+            with running([program, port, str(observers), str(seconds), str(is_numbered)], OTHER) as sink:
                 notifications, elapsed, lost = map(float, sink.read().split())
             processor = server.processor_time() - processor_started_at
         if lost > notifications / 100:
@@ -110,12 +111,12 @@ def measure(name: str, observers: int, seconds: float) -> dict[str, float]:
 def make_benchmark(observers: int, seconds: float) -> Benchmark:
     """Return the benchmark with so many observers."""
     contestants: dict[str, Contestant] = {
-        "trio_coap": lambda: measure("trio_coap", observers, seconds),
+        "ours": lambda: measure("ours", observers, seconds),
         "aiocoap": lambda: measure("aiocoap", observers, seconds),
     }
     goals = (
-        Goal("notifications, NON, 100 observers, times aiocoap", "trio_coap", "aiocoap", NON, 2.5, 4),
-        Goal("notifications, CON, 100 observers, times aiocoap", "trio_coap", "aiocoap", CON, 4, 6),
+        Goal("notifications, NON, 100 observers, times aiocoap", "ours", "aiocoap", NON, 2.5, 4),
+        Goal("notifications, CON, 100 observers, times aiocoap", "ours", "aiocoap", CON, 4, 6),
     )
     return Benchmark(
         f"notifications-{observers}",
