@@ -29,17 +29,16 @@ enum { CON, NON, ACK, RST };
 enum { CONTENT = 0x45, HEADER = 8, BATCH = 64, MAX_DATAGRAM = 2048 };
 enum { MAX_OUTSTANDING = 1024, MAX_LANES = 256, MAX_WINDOWS = 4096 };
 enum { REQUESTS_PER_PORT = 60000, MAX_RETRIES = 4 };
-static const double RETRY_AFTER = 3.0; /* Seconds: longer than ACK_TIMEOUT, so that long stalls are seen whole. */
 
 static struct options {
     const char *host, *payload;
     unsigned char request[MAX_DATAGRAM]; /* The options of the request, encoded. */
     size_t request_length;
     int port, type, method, outstanding, lanes, core, pid;
-    long requests, warmup, window;
-    double seconds;
+    long requests, warmup, window, per_port;
+    double seconds, retry_after; /* Longer than ACK_TIMEOUT, so that long stalls are seen whole. */
 } options = {.host = "127.0.0.1", .payload = "hello world", .port = 5683, .method = 1, .outstanding = 1, .lanes = 1,
-             .core = -1, .requests = 1000000000};
+             .core = -1, .requests = 1000000000, .per_port = REQUESTS_PER_PORT, .retry_after = 3};
 
 struct slot { /* One request, from its first datagram to its answer. */
     unsigned char header[HEADER];
@@ -164,7 +163,7 @@ static int open_socket(int family) {
 static void open_lane(struct lane *lane) {
     struct sockaddr_storage peer, own;
     socklen_t length = address(&peer, options.host, options.port), own_length = sizeof own;
-    for (int attempt = 0; attempt < 1000; attempt++) {
+    for (int attempts = 1000; attempts--; close(lane->fd)) {
         lane->fd = open_socket(peer.ss_family);
         if (connect(lane->fd, (void *)&peer, length)) fail("connect");
         own_length = sizeof own;
@@ -176,7 +175,6 @@ static void open_lane(struct lane *lane) {
             lane->next_message_id = token_keys[0] ^ port;
             return;
         }
-        close(lane->fd);
     }
     errno = EADDRNOTAVAIL;
     fail("a port that has not been used yet");
@@ -221,16 +219,16 @@ static void fill(double at, bool may_begin, bool may_repeat) {
     for (int lane = 0; lane < options.lanes; lane++) {
         struct slot *batch[BATCH];
         int count = 0;
-        if (lanes[lane].used >= REQUESTS_PER_PORT && !lanes[lane].outstanding) {
+        if (lanes[lane].used >= options.per_port && !lanes[lane].outstanding) {
             close(lanes[lane].fd);
             open_lane(&lanes[lane]);
         }
         for (int i = lane; i < options.outstanding; i += options.lanes) {
             struct slot *slot = &slots[i];
             if (!slot->is_busy) {
-                if (!may_begin || lanes[lane].used >= REQUESTS_PER_PORT || started >= options.warmup + options.requests) continue;
+                if (!may_begin || lanes[lane].used >= options.per_port || started >= options.warmup + options.requests) continue;
                 begin(slot, at);
-            } else if (may_repeat && at - slot->sent_at > RETRY_AFTER) {
+            } else if (may_repeat && at - slot->sent_at > options.retry_after) {
                 if (slot->retries++ >= MAX_RETRIES) {
                     lost++;
                     slot->is_busy = false;
@@ -261,16 +259,10 @@ static const unsigned char *find_payload(const unsigned char *at, const unsigned
     return at < end ? at + 1 : end;
 }
 
-static struct slot *find(int lane, uint32_t token) {
+static struct slot *find(int lane, bool is_token, uint32_t value) {
     for (int i = lane; i < options.outstanding; i += options.lanes)
-        if (slots[i].is_busy && slots[i].token == token) return &slots[i];
+        if (slots[i].is_busy && (is_token ? slots[i].token : slots[i].message_id) == value) return &slots[i];
     return NULL;
-}
-
-static bool is_outstanding(int lane, uint16_t message_id) {
-    for (int i = lane; i < options.outstanding; i += options.lanes)
-        if (slots[i].is_busy && slots[i].message_id == message_id) return true;
-    return false;
 }
 
 /* Check one datagram from the server against what it answers. */
@@ -285,13 +277,13 @@ static void take(int lane, const unsigned char *data, size_t length, double at) 
         if (send(lanes[lane].fd, acknowledgement, 4, 0) < 0) fail("acknowledging");
     }
     if (data[1] == 0) {
-        if (type != ACK || !is_outstanding(lane, message_id)) problem(type == RST ? &bad : &strays, "a reset");
+        if (type != ACK || !find(lane, false, message_id)) problem(type == RST ? &bad : &strays, "a reset");
         return;
     }
     if (length < HEADER || (data[0] & 15) != 4) return problem(&bad, "the token has %d octets", data[0] & 15);
     memcpy(&token, data + 4, 4);
-    struct slot *slot = find(lane, token);
-    if (!slot) return problem(type == ACK ? &bad : &strays, "a token of nothing that waits");
+    struct slot *slot = find(lane, true, token);
+    if (!slot) return problem(type == ACK && !retries ? &bad : &strays, "a token of nothing that waits");
     const unsigned char *payload = find_payload(data + HEADER, data + length, &size);
     if (type == ACK && (options.type != CON || message_id != slot->message_id)) problem(&bad, "message ID %04x", message_id);
     else if (data[1] != CONTENT) problem(&bad, "code %d.%02d", data[1] >> 5, data[1] & 31);
@@ -358,7 +350,7 @@ static int generate(void) {
     end_window(base, at);
     long counted = completed - base;
     double wall = at - began, share = (own_cpu() - cpu) / wall, used = server_cpu() - server;
-    for (double until = at + RETRY_AFTER; at < until && completed + lost < started; at = now()) receive_some();
+    for (double until = at + options.retry_after; at < until && completed + lost < started; at = now()) receive_some();
     printf("{\"requests\": %ld, \"seconds\": %.6f, \"rate\": %.1f, \"own_cpu_share\": %.4f, \"server_cpu\": %.6f, "
            "\"longest_ms\": %.3f, \"bad\": %ld, \"retries\": %ld, \"lost\": %ld, \"strays\": %ld, \"separate\": %ld, "
            "\"unanswered\": %ld, \"problem\": \"%s\", \"windows\": [",
@@ -392,13 +384,16 @@ int main(int count, char **arguments) {
         else if (!strcmp(name, "warmup")) options.warmup = atol(value);
         else if (!strcmp(name, "seconds")) options.seconds = atof(value);
         else if (!strcmp(name, "window")) options.window = atol(value);
+        else if (!strcmp(name, "per_port")) options.per_port = atol(value);
+        else if (!strcmp(name, "retry_after")) options.retry_after = atof(value);
         else if (!strcmp(name, "core")) options.core = atoi(value);
         else if (!strcmp(name, "pid")) options.pid = atoi(value);
         else return fprintf(stderr, "load: no option %s\n", name), 2;
     }
     if (options.outstanding < 1 || options.outstanding > MAX_OUTSTANDING || options.lanes < 1 ||
-        options.lanes > MAX_LANES || options.lanes > options.outstanding || strlen(options.payload) > 1024)
-        return fprintf(stderr, "load: 1 to %d outstanding, over 1 to %d sockets, not more than outstanding\n", MAX_OUTSTANDING, MAX_LANES), 2;
+        options.lanes > MAX_LANES || options.lanes > options.outstanding || options.per_port > REQUESTS_PER_PORT || strlen(options.payload) > 1024)
+        return fprintf(stderr, "load: 1 to %d outstanding, over 1 to %d sockets and not more than outstanding; at most %d requests per port\n",
+                       MAX_OUTSTANDING, MAX_LANES, REQUESTS_PER_PORT), 2;
     pin(options.core);
     if (getrandom(token_keys, sizeof token_keys, 0) < 0) fail("random numbers");
     return generate();

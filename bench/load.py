@@ -143,6 +143,8 @@ def generate(
     seconds: float | None = None,
     warmup: int = 0,
     window: int = 0,
+    per_port: int = 60_000,
+    retry_after: float = 3.0,
 ) -> Load:
     """Send GET requests and check the answers; see bench/load.c.
 
@@ -159,6 +161,8 @@ def generate(
       seconds: for how long.
       warmup: so many requests come first, and are not counted.
       window: a :class:`Window` is kept for so many requests each.
+      per_port: so many requests come from one port, then another one is taken, so that no message ID comes twice.
+      retry_after: after so many seconds without answer a request is repeated.
 
     Raises:
       Skipped: if the generator cannot be built.
@@ -168,6 +172,7 @@ def generate(
     given: dict[str, object] = {
         "host": host, "port": port, "pid": pid, "outstanding": outstanding, "sockets": sockets, "type": type,
         "options": options.hex(), "payload": payload, "warmup": warmup, "window": window, "core": cores()[1],
+        "per_port": per_port, "retry_after": retry_after,
     }  # fmt: skip
     if requests is not None:
         given["requests"] = requests
