@@ -9,6 +9,8 @@ observers       observers of other resources
 outstanding     requests of our own that nobody has answered yet
 asking          the same, and what is measured is one more request of our own and its response
 resources       resources in the site, which are asked for in turn
+handlers        handler tasks that run for the remote that sends the requests; there are 250 at most by default
+groups          remotes, with two exchanges each; what is measured is a request to a group
 changes         observers of one template, each of another path; what is measured is a change of one path
 ==============  ========================================================================================================
 
@@ -34,6 +36,8 @@ from bench.stages import (
     open_asking,
     open_changes,
     open_exchanges,
+    open_groups,
+    open_handlers,
     open_observers,
     open_outstanding,
     open_remotes,
@@ -72,6 +76,8 @@ CURVES = {
     "outstanding": Curve("A request with N unanswered requests of our own", open_outstanding, 1_000_000),
     "asking": Curve("One more request of our own, with N unanswered", open_asking, 1_000_000),
     "resources": Curve("A request with N resources in the site, for each in turn", open_resources, 1_000_000),
+    "handlers": Curve("A request with N handlers that run for its sender", open_handlers, 10_000),
+    "groups": Curve("A request to a group, with N remotes", open_groups, 100_000),
     "changes": Curve("A change of one of N observed paths", open_changes, 100_000),
 }
 

@@ -15,7 +15,7 @@ import trio
 from trio_coap import Code, EchoPolicy, Handler, Limits, Request, Site, TransmissionParameters, serve
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS
-from trio_coap.server.limits import MAX_OBSERVERS
+from trio_coap.server.limits import MAX_OBSERVERS, MAX_RUNNING_HANDLERS
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.message import EndpointAddress
 
@@ -78,6 +78,7 @@ async def open_silent_server(
     limits: Limits = UNLIMITED,
     parameters: TransmissionParameters = DEFAULT_PARAMETERS,
     max_observers: int = MAX_OBSERVERS,
+    max_running_handlers: int = MAX_RUNNING_HANDLERS,
 ) -> AsyncIterator[SilentEndpoint]:
     """Serve *handler* on an endpoint without a socket; no address has to be verified.
 
@@ -85,7 +86,7 @@ async def open_silent_server(
       handler: what is served.
       limits: of the endpoint, by default none that matter.
       parameters: of the endpoint.
-      max_observers: see :func:`trio_coap.serve`.
+      max_observers, max_running_handlers: see :func:`trio_coap.serve`; the latter for each remote too.
     """
     endpoint = SilentEndpoint(("192.0.2.1", 5683), rng=random.Random(7252), parameters=parameters, limits=limits)
     policy = EchoPolicy(amplification_factor=None)
@@ -96,6 +97,8 @@ async def open_silent_server(
                 endpoint=endpoint,
                 echo_policy=policy,
                 max_observers=max_observers,
+                max_running_handlers=max_running_handlers,
+                max_running_handlers_per_remote=max_running_handlers,
                 task_status=task_status,
             )
         )

@@ -6,14 +6,16 @@ microseconds of processor time for each.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
+import trio
 
 from bench.engine import ANSWER, MANY, SilentEndpoint, get, open_silent_server, path_options, plain_site, remotes
-from trio_coap import CON, Code, Request, Response, Site
+from trio_coap import CON, NON, Code, Request, Response, Site
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.parameters import DEFAULT_PARAMETERS
 
@@ -29,6 +31,12 @@ OBSERVERS_PER_REMOTE = 100
 
 OUR_PEERS = 1 << 20
 """The first of the remotes that we ask ourselves: others than those who ask us."""
+
+FIRST_SLOW = 1 << 24
+"""The first number of requests that are not answered: their tokens are others than those of :class:`Traffic`."""
+
+EAGER = attrs.evolve(DEFAULT_PARAMETERS, probing_rate=math.inf)
+"""For messages to whoever does not answer."""
 
 PATIENT = attrs.evolve(DEFAULT_PARAMETERS, nstart=MANY, ack_timeout=1e6)
 """For requests that stay unanswered during the whole measurement."""
@@ -165,6 +173,46 @@ async def open_changes(size: int) -> AsyncIterator[Measured]:
                 endpoint.datagram_received(acknowledgement, observing[number // OBSERVERS_PER_REMOTE], endpoint.now)
             elapsed = time.process_time() - started_at
             assert endpoint.sent == sent + count, f"{endpoint.sent - sent} datagrams were sent for {count} changes"
+            return elapsed / count * 1e6
+
+        yield measure
+
+
+@asynccontextmanager
+async def open_handlers(size: int) -> AsyncIterator[Measured]:
+    """Have *size* tasks of handlers run for one remote, and answer its other requests."""
+    site = plain_site()
+
+    @site.get("/slow")
+    async def read_slowly(request: Request) -> bytes:
+        await trio.sleep_forever()
+        return ANSWER
+
+    async with open_silent_server(site, max_running_handlers=MANY) as endpoint:
+        (remote,) = remotes(1)
+        for number in range(size):
+            endpoint.datagram_received(get(FIRST_SLOW + number, b"\xb4slow"), remote, endpoint.now)
+        endpoint.go_to(endpoint.now + 2 * LIFETIME)
+        yield Traffic(endpoint, BACKGROUND).measure
+
+
+@asynccontextmanager
+async def open_groups(size: int) -> AsyncIterator[Measured]:
+    """Know *size* remotes, and ask a group."""
+    async with open_silent_server(plain_site(), parameters=EAGER) as endpoint:
+        Traffic(endpoint, 2 * size, size)
+        group = Endpoint(("224.0.1.187", 5683))
+        pause = LIFETIME / max(BACKGROUND, size)
+
+        def measure(count: int) -> float:
+            sent = endpoint.sent
+            started_at = time.process_time()
+            for number in range(count):
+                endpoint.now += pause
+                request = Request(Code.GET, type=NON, token=number.to_bytes(4, "big"), uri_path=("r",))
+                endpoint.send(request, group, now=endpoint.now)
+            elapsed = time.process_time() - started_at
+            assert endpoint.sent == sent + count
             return elapsed / count * 1e6
 
         yield measure
