@@ -65,8 +65,9 @@ docs: $(VENV)/.made-docs ## Build the documentation into docs/_build/html
 bench: $(VENV)/.made-bench ## Run the benchmarks, the quick form: under three minutes
 	$(BIN)/python -m bench
 
-bench-full: $(VENV)/.made-bench ## Run all benchmarks at length, and write their figures to bench/ and docs/
-	$(BIN)/python -m bench --full --json bench/results.json --markdown docs/speed-figures.md
+bench-full: $(VENV)/.made-bench ## Run all benchmarks at length, compare with the last figures, and replace them
+	$(BIN)/python -m bench --full $(if $(wildcard bench/results.json),--compare bench/results.json) \
+	--json bench/results.json --markdown docs/speed-figures.md
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

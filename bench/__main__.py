@@ -17,7 +17,18 @@ from pathlib import Path
 from bench import servers, tables
 from bench.rounds import FULL_ROUNDS, QUICK_ROUNDS, Benchmark, Result, Skipped, run
 
-MODULES: tuple[str, ...] = ("server", "stalls")
+MODULES: tuple[str, ...] = (
+    "server",
+    "stalls",
+    "clients",
+    "blockwise",
+    "notifications",
+    "codec",
+    "memory",
+    "imports",
+    "collector",
+    "curves",
+)
 """The modules of bench/ with a function ``benchmarks``, in the order of the report."""
 
 TABLES = ("cache", "blocks")
@@ -35,6 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--install-peers", action="store_true", help="install node-coap from npm first, in a cache directory"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="name ratios that are worse than in FILE by a tenth"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to FILE, besides printing them")
     return parser
 
@@ -62,7 +76,7 @@ def say(text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 1 if a contestant failed."""
+    """Run the command and return its exit status: 1 if a contestant failed, or a ratio has become worse."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     check_names(parser, options.names, options.full)
@@ -76,17 +90,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             servers.install_peers()
         except Skipped as exc:
             say(str(exc))
+    # It may be the file that is written at the end.
+    stored = options.compare.read_text(encoding="utf-8") if options.compare is not None else None
     started_at = time.monotonic()
     about = tables.machine()
-    rounds = options.rounds or (FULL_ROUNDS if options.full else QUICK_ROUNDS)
-    results = [run(benchmark, rounds, say) for benchmark in benchmarks]
+    usual = FULL_ROUNDS if options.full else QUICK_ROUNDS
+    results = [run(benchmark, options.rounds or benchmark.rounds or usual, say) for benchmark in benchmarks]
     if results:
         _report(results, about, options.json, options.markdown)
     for name in TABLES:
         if name in options.names or (options.full and not options.names):
             importlib.import_module(f"bench.{name}").main()
     say(f"{time.monotonic() - started_at:.0f} s")
-    return 1 if any(result.failed for result in results) else 0
+    keeps_up = _keeps_up(results, stored)
+    return 0 if keeps_up and not any(result.failed for result in results) else 1
+
+
+def _keeps_up(results: Sequence[Result], stored: str | None) -> bool:
+    """Say which ratios have become worse, and return whether none has."""
+    worse = tables.regressions(results, json.loads(stored)) if stored is not None else []
+    for line in worse:
+        say(f"REGRESSION: {line}")
+    return not worse
 
 
 def _report(

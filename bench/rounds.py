@@ -93,7 +93,7 @@ class Benchmark:
     """Lines under the table: what differs between the contestants."""
 
     rounds: int | None = None
-    """How many rounds, by default QUICK_ROUNDS or FULL_ROUNDS."""
+    """How many rounds are usual, by default QUICK_ROUNDS or FULL_ROUNDS."""
 
 
 @attrs.frozen
@@ -192,11 +192,11 @@ def run(benchmark: Benchmark, rounds: int, say: Callable[[str], None] = lambda t
 
     Args:
       benchmark: what to run.
-      rounds: how many rounds, unless the benchmark says so itself.
+      rounds: how many rounds.
       say: gets a line of progress for each figure.
     """
     result = Result(benchmark)
-    for number in range(benchmark.rounds or rounds):
+    for number in range(rounds):
         names = [name for name in benchmark.contestants if name not in result.skipped and name not in result.failed]
         for name in names if number % 2 == 0 else reversed(names):
             _run_one(result, name, number, say)

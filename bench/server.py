@@ -15,6 +15,7 @@ from bench.servers import (
     LIMIT_TASK,
     NODE,
     OURS,
+    OURS_ANYWHERE,
     OURS_TASK,
     Program,
     running,
@@ -38,6 +39,7 @@ NOTES = [
     "The servers have one core, the load generator the other; where the server's is far below 100 % "
     "at 16 outstanding, somebody else had the cores, and the rates say little.  C echo shows what the generator can do: where its own CPU time nears "
     "100 %, or a figure nears that of C echo, the generator is what was measured.",
+    "ours, on :: listens on all addresses, which is what a server does that is given none; the others listen on one.",
     "libcoap recognizes no duplicates; limit is a server written by hand on the same socket calls, without limits, statistics and "
     "checks of others; limit, task is the same with a task per request.",
 ]
@@ -91,7 +93,7 @@ def measure(program: Program, seconds: float) -> dict[str, float]:
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """Return the benchmarks of this module."""
     seconds = FULL_SECONDS if is_full else QUICK_SECONDS
-    programs = [OURS, AIOCOAP, OURS_TASK, NODE, LIBCOAP_SERVER, LIMIT, LIMIT_TASK, ECHO]
+    programs = [OURS, AIOCOAP, OURS_TASK, OURS_ANYWHERE, NODE, LIBCOAP_SERVER, LIMIT, LIMIT_TASK, ECHO]
 
     def contestant(program: Program) -> Contestant:
         return lambda: measure(program, seconds)

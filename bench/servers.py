@@ -47,6 +47,9 @@ class Program:
     probe: bytes = GET_T
     """A request that is answered once the server is ready, and makes it so if need be."""
 
+    bind: str = HOST
+    """The address that it listens on; requests come to HOST in any case."""
+
     warmup: int = 1_000
     """Requests that come first, and are not measured."""
 
@@ -91,6 +94,9 @@ def _echo(host: str, port: int) -> list[str]:
 
 
 OURS = Program("ours", _python("ours", "plain"))
+OURS_ANYWHERE = Program("ours, on ::", _python("ours", "plain"), bind="::")
+"""What a server gets that names no address: it asks the kernel which of its addresses each datagram was for."""
+
 OURS_TASK = Program("ours, task", _python("ours", "task"))
 AIOCOAP = Program("aiocoap", _aiocoap)
 NODE = Program("node-coap", _node, warmup=20_000)  # Its compiler needs to see them.
@@ -135,25 +141,25 @@ def install_peers() -> None:
 
 
 @contextmanager
-def running(program: Program, host: str = HOST) -> Iterator[Running]:
+def running(program: Program) -> Iterator[Running]:
     """Run a server, pinned to its core, until the body ends.
 
     Raises:
       Skipped: if it is not there.
       RuntimeError: if it does not answer.
     """
-    port = _free_port(host)
+    port = _free_port(program.bind)
     core = cores()[0]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            program.command(host, port),
+            program.command(program.bind, port),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         try:
-            _wait_until_up(process, host, port, program.probe)
+            _wait_until_up(process, port, program.probe)
             yield Running(port, process.pid)
         except RuntimeError as exc:
             output.seek(0)
@@ -178,11 +184,11 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], host: str, port: int, probe: bytes) -> None:
+def _wait_until_up(process: subprocess.Popen[bytes], port: int, probe: bytes) -> None:
     give_up_at = time.monotonic() + MAX_START_SECONDS
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(socket.AF_INET6 if ":" in HOST else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(PROBE_SECONDS)
-        sock.connect((host, port))
+        sock.connect((HOST, port))
         while time.monotonic() < give_up_at:
             if process.poll() is not None:
                 raise RuntimeError(f"the server ended with {process.returncode}.")

@@ -192,3 +192,34 @@ def _summary_json(summary: Summary | None) -> Mapping[str, JsonValue]:
     if summary is None:
         return {"median": None, "low": None, "high": None}
     return {"median": summary.median, "low": summary.low, "high": summary.high}
+
+
+REGRESSION = 0.9
+"""A ratio below nine tenths of the stored one is a defect."""
+
+
+def regressions(results: Sequence[Result], stored: Mapping[str, JsonValue]) -> list[str]:
+    """Compare the goals that are ratios with those of an earlier run, as :func:`as_json` describes it.
+
+    Absolute figures depend on the machine, and are not compared.
+
+    Returns:
+      a line for each ratio that has become worse by more than a tenth.
+    """
+    before = {}
+    for benchmark in _mappings(stored.get("benchmarks")):
+        for goal in _mappings(benchmark.get("goals")):
+            if goal.get("against") is not None:
+                before[benchmark.get("name"), goal.get("text")] = goal.get("median")
+    found = []
+    for result in results:
+        for described in result.benchmark.goals:
+            then = before.get((result.benchmark.name, described.text))
+            now = result.reached(described)
+            if isinstance(then, float | int) and now is not None and now.median < REGRESSION * then:
+                found.append(f"{described.text}: {number(now.median)}, but it was {number(then)}")
+    return found
+
+
+def _mappings(value: JsonValue) -> list[Mapping[str, JsonValue]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []

@@ -149,6 +149,18 @@ def test_the_json_has_every_round() -> None:
     assert described["goals"][0]["median"] == 12
 
 
+@pytest.mark.parametrize(("factor", "is_worse"), [(0.85, True), (0.95, False), (2, False)])
+def test_a_ratio_that_is_worse_by_more_than_a_tenth_is_named(factor: float, is_worse: bool) -> None:
+    goals = [Goal("times aiocoap", "ours", "aiocoap"), Goal("rate", "ours")]
+
+    def measured(rate: float) -> Result:
+        return run(attrs.evolve(benchmark(ours=turns(rate), aiocoap=turns(1)), goals=goals), 1)
+
+    stored = json.loads(json.dumps(tables.as_json([measured(10)], MACHINE)))
+    lines = [f"times aiocoap: {10 * factor:.2f}, but it was 10.0"] if is_worse else []
+    assert tables.regressions([measured(10 * factor)], stored) == lines
+
+
 def test_the_command_writes_what_it_has_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,176 @@
+"""How fast 1 MiB goes block-wise over loopback sockets, down (GET) and up (PUT), in blocks of 1024 octets (:rfc:`7959`).
+
+Both ends are of the same make, each a process on a core of its own.  What a transfer costs in virtual time, with losses, is
+measured in :mod:`bench.blocks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from bench.children import MEASURED, OTHER, free_port, python, require_aiocoap, running
+from bench.rounds import Benchmark, Contestant, Goal, Measure
+
+BODY = random.Random(7959).randbytes(1024 * 1024)
+MAX_TRANSFERS = 60
+"""From one local endpoint: each takes 1024 of 65,536 message IDs."""
+
+DOWN = Measure("GET", "MB/s", is_higher_better=True)
+UP = Measure("PUT", "MB/s", is_higher_better=True)
+
+Transfer = Callable[[], Awaitable[None]]
+
+
+async def serve_ours() -> None:
+    """Serve the body with this package, and say the port."""
+    from trio_coap import Request, Site, serve
+
+    site = Site()
+
+    @site.get("/body")
+    def get(request: Request) -> bytes:
+        return BODY
+
+    @site.put("/body")
+    def put(request: Request) -> None:
+        assert len(request.payload) == len(BODY)
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(lambda task_status: serve(site, "127.0.0.1", 0, task_status=task_status))
+        print(server.endpoint.port, flush=True)
+
+
+async def serve_aiocoap() -> None:
+    """Serve the body with aiocoap, and say the port."""
+    import aiocoap
+    from aiocoap import resource
+
+    class Body(resource.Resource):  # type: ignore[misc]
+        async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
+            return aiocoap.Message(code=aiocoap.CONTENT, payload=BODY)
+
+        async def render_put(self, request: aiocoap.Message) -> aiocoap.Message:
+            assert len(request.payload) == len(BODY)
+            return aiocoap.Message(code=aiocoap.CHANGED)
+
+    site = resource.Site()
+    site.add_resource(["body"], Body())
+    port = free_port()
+    await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
+    print(port, flush=True)
+    await asyncio.get_running_loop().create_future()
+
+
+async def _repeat(transfer: Transfer, seconds: float) -> float:
+    """Return how many MB a second *transfer* moves, in *seconds* or a little more."""
+    started_at = time.perf_counter()
+    count = 0
+    while (elapsed := time.perf_counter() - started_at) < seconds or not count:
+        if count == MAX_TRANSFERS:
+            break
+        await transfer()
+        count += 1
+    return count * len(BODY) / elapsed / 1e6
+
+
+async def move_ours(port: int, seconds: float) -> list[float]:
+    """Return MB/s down and up of this package's client."""
+    from trio_coap import open_client
+
+    uri = f"coap://127.0.0.1:{port}/body"
+
+    async def down() -> None:
+        response = await client.get(uri)
+        assert response.payload == BODY
+
+    async def up() -> None:
+        (await client.put(uri, BODY)).raise_for_code()
+
+    speeds = []
+    for transfer in (down, up):
+        async with open_client(host="127.0.0.1") as client:
+            speeds.append(await _repeat(transfer, seconds))
+    return speeds
+
+
+async def move_aiocoap(port: int, seconds: float) -> list[float]:
+    """Return MB/s down and up of aiocoap's client."""
+    import aiocoap
+
+    uri = f"coap://127.0.0.1:{port}/body"
+
+    async def down() -> None:
+        response = await context.request(aiocoap.Message(code=aiocoap.GET, uri=uri)).response
+        assert response.payload == BODY
+
+    async def up() -> None:
+        response = await context.request(aiocoap.Message(code=aiocoap.PUT, uri=uri, payload=BODY)).response
+        assert response.code.is_successful()
+
+    speeds = []
+    for transfer in (down, up):
+        context = await aiocoap.Context.create_client_context(transports=["udp6"])
+        speeds.append(await _repeat(transfer, seconds))
+        await context.shutdown()
+    return speeds
+
+
+def measure(name: str, seconds: float) -> dict[str, float]:
+    """Return MB/s down and up between two processes.
+
+    Raises:
+      Skipped: if aiocoap is meant, and is not installed.
+    """
+    if name == "aiocoap":
+        require_aiocoap()
+    with running(python("blockwise", "serve", name), OTHER) as server:
+        port = server.read()
+        with running(python("blockwise", "move", name, port, seconds), MEASURED) as client:
+            down, up = map(float, client.read().split())
+    return {DOWN.name: down, UP.name: up}
+
+
+def benchmarks(is_full: bool) -> list[Benchmark]:
+    """See :mod:`bench.__main__`."""
+    seconds = 3.0 if is_full else 1.0
+    contestants: dict[str, Contestant] = {
+        "ours": lambda: measure("ours", seconds),
+        "aiocoap": lambda: measure("aiocoap", seconds),
+    }
+    return [
+        Benchmark(
+            "blockwise",
+            "1 MiB block-wise over loopback, blocks of 1024",
+            (DOWN, UP),
+            contestants,
+            reference="aiocoap",
+            goals=(
+                Goal("1 MiB block-wise, GET, times aiocoap", "ours", "aiocoap", DOWN.name, 3, 5),
+                Goal("1 MiB block-wise, PUT, times aiocoap", "ours", "aiocoap", UP.name, 3, 5),
+            ),
+            notes=("Both ends of one make, on a core each; one block at a time, as RFC 7959 has it.",),
+        )
+    ]
+
+
+def _run(words: list[str]) -> None:
+    role, name = words[:2]
+    if role == "serve":
+        if name == "aiocoap":
+            asyncio.run(serve_aiocoap())
+        else:
+            trio.run(serve_ours)
+    else:
+        port, seconds = int(words[2]), float(words[3])
+        aiocoaps = name == "aiocoap"
+        print(*(asyncio.run(move_aiocoap(port, seconds)) if aiocoaps else trio.run(move_ours, port, seconds)))
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1:])
