@@ -140,7 +140,7 @@ class RemoteEndpointState:
         # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
         others = local.states() if self.endpoint.is_multicast else local.group_states
         while cache.by_id(message_id) is not None or (
-            others and any([message_id in state.sent_cache for state in others])
+            others and any(message_id in state.sent_cache for state in others)
         ):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
