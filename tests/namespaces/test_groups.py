@@ -11,7 +11,6 @@ from tests.namespaces.conftest import MakeHost
 from tests.namespaces.network import Host, connect, ip
 from trio_coap import NON, Code, Endpoint, Request, open_endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.transports.udp import endpoint as udp_endpoint
 from trio_coap.transports.udp.groups import ALL_COAP_NODES, Memberships
 from trio_coap.transports.udp.sockets import open_socket
 
@@ -101,10 +100,7 @@ async def test_a_message_to_a_group_goes_out_by_each_interface(neighbours: list[
             assert len(heard) == 1, "one message, with one message ID"
 
 
-async def test_an_interface_that_comes_later_is_joined_too(
-    own_host: Host, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(udp_endpoint, "LOOK_INTERVAL", 0.05)
+async def test_an_interface_that_comes_later_is_joined_too(own_host: Host, make_host: MakeHost) -> None:
     arrived = trio.Event()
 
     class Listener:
