@@ -18,8 +18,8 @@ GET = Request(Code.GET, message_id=0x1234, token=b"tk", type=NON).encode()
 PATIENCE = 5
 
 
-def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketType:
-    """Open a socket on *host* that sends to groups through *interface*."""
+def open_peer(host: Host, interface: str, *, ipv6: bool, address: str = "") -> trio.socket.SocketType:
+    """Open a socket on *host* that sends to groups through *interface*, possibly from a certain *address*."""
     with host.entered():
         sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         index = socket.if_nametoindex(interface)
@@ -28,7 +28,7 @@ def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketTy
         else:
             mreqn = bytes(8) + index.to_bytes(4, "little")
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, mreqn)
-        sock.bind(("", 0))
+        sock.bind((address, 0))
         sock.setblocking(False)
     return trio.socket.from_stdlib_socket(sock)
 
