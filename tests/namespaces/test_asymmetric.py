@@ -102,7 +102,7 @@ async def test_a_link_local_peer_is_answered_by_its_interface_whoever_has_its_ad
             assert (await peer.recv(2000))[:2] == b"\x61\x45"
         nursery.cancel_scope.cancel()
     (source,) = sources
-    assert source is not None
+    assert isinstance(source, Endpoint)
     assert source.scope_id == socket.if_nametoindex(f"own{number}")
 
 
