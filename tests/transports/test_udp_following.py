@@ -130,6 +130,21 @@ async def test_without_news_it_looks_from_time_to_time(no_watch: None, autojump_
         await looks_every_so_often(endpoint)
 
 
+async def test_that_there_are_no_news_is_said_once(
+    no_watch: None, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with open_member() as endpoint:
+        await trio.sleep(0.7 * LOOK_INTERVAL)
+        endpoint.join_group("224.0.1.188", ["lo"])
+        with pytest.MonkeyPatch.context() as patch:
+            looks: list[float] = []
+            patch.setattr(Memberships, "refresh", lambda self: looks.append(trio.current_time()))
+            await trio.sleep(0.7 * LOOK_INTERVAL)
+        assert looks, "joining puts nothing off"
+    assert caplog.text.count("looking for new interfaces every 10 s") == 1
+
+
 async def looks_every_so_often(endpoint: SocketEndpoint) -> None:
     looks = []
     with pytest.MonkeyPatch.context() as patch:

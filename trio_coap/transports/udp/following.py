@@ -97,7 +97,7 @@ class GroupFollower:
             self.close()
 
     def _follow(self, now: float) -> None:
-        if self._watch is not None:
+        if self._watch is not None or self._timer.queue_time is not None:
             return
         try:
             self._watch = InterfaceWatch()
