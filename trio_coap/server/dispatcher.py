@@ -263,6 +263,7 @@ class Dispatcher:
             return
         if self.observers.farewells:
             return
+        self._endpoint.end_leisure(self._endpoint.clock())
         self._when_drained()
 
     # What options may ask for, beside a resource and a format.
