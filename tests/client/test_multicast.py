@@ -279,6 +279,10 @@ async def test_what_is_no_group_request(coap_network: VirtualNetwork, autojump_c
                 pass
         with pytest.raises(LocalProtocolError, match="Non-confirmable"):
             link.client.multicast(Code.GET, URI, confirmable=True)
+        with pytest.raises(LocalProtocolError, match="observe its members"):
+            link.client.multicast(Code.GET, URI, observe=0)
+        with pytest.raises(LocalProtocolError, match="observe its members"):
+            link.client.multicast(Code.GET, URI, options=Options(observe=0))
         with pytest.raises(LocalProtocolError, match="no progress of all"):
             link.client.multicast(Code.GET, URI, progress=Progress())
         with pytest.raises(LocalProtocolError, match="cannot choose interfaces"):
@@ -290,6 +294,22 @@ async def test_what_is_no_group_request(coap_network: VirtualNetwork, autojump_c
         async with handle:
             with pytest.raises(LocalProtocolError, match="entered once"):
                 await handle.__aenter__()
+
+
+async def test_a_group_can_be_told(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    """RFC 7967 section 2.1: "lights off", and nobody answers."""
+    told = []
+
+    def make_site(name: str) -> Site:
+        site = Site()
+        site.put("/r")(lambda request: told.append(name))
+        return site
+
+    async with open_link(coap_network, make_site=make_site) as link:
+        assert await link.client.tell(Code.PUT, URI, "off", confirmable=False) is None
+        await trio.sleep(10)
+        assert sorted(told) == ["server0", "server1", "server2"]
+        assert link.endpoint.statistics().rx_messages == 0
 
 
 async def test_closing_the_endpoint_ends_it(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
