@@ -31,7 +31,7 @@ from trio_coap.transports.udp.errors import drain_errors, enable_errors
 from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, ignore_foreign_groups, set_hops
 from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
-from trio_coap.transports.udp.sockets import kernel_drops, open_socket
+from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_usable
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress
 
@@ -55,6 +55,7 @@ class SocketEndpoint(DrivenEndpoint):
         self._has_errors = False
         self._socket_changed = trio.Event()
         self._sources: dict[tuple[Any, ...], Endpoint] = {}
+        self._multicast_hops = 1
         self._truncated = 0
         self._errors_believed = 0
         self._errors_ignored: Counter[str] = Counter()
@@ -87,10 +88,11 @@ class SocketEndpoint(DrivenEndpoint):
           rng, parameters, limits: see :class:`LocalEndpoint`.
           reuse_port: whether other sockets may share the port (SO_REUSEPORT).
           multicast_hops: how many hops datagrams to groups go; 1 is the link.
-          sock: a bound, non-blocking UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
+          sock: a bound UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
 
         Raises:
           OSError: if the address is not to be had.
+          LocalProtocolError: if *sock* is of no use, or the address is that of a group.
           trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
         if sock is None:
@@ -99,10 +101,11 @@ class SocketEndpoint(DrivenEndpoint):
                 raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
             sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
         try:
-            set_hops(sock, multicast_hops)
+            require_usable(sock)
             endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
             if endpoint.bound_socket is not None:
                 raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
+            endpoint._multicast_hops = multicast_hops
             endpoint.bound_socket = sock
         except BaseException:
             sock.close()
@@ -143,6 +146,8 @@ class SocketEndpoint(DrivenEndpoint):
         family = self.family
         if isinstance(sock, socket.socket):  # A stand-in has no options, and need not tell its family.
             family = sock.family
+            sock.setblocking(False)
+            set_hops(sock, self._multicast_hops)
             is_wildcard = self.is_unspecified
             tells = is_wildcard and enable_packet_info(sock)
             self._packet_info = PacketInfo(family, self.port) if tells else None
@@ -170,7 +175,7 @@ class SocketEndpoint(DrivenEndpoint):
         fails.
 
         Args:
-          sock: a non-blocking UDP socket bound to this endpoint's address, or something that has the methods
+          sock: a UDP socket bound to this endpoint's address, or something that does not block and has the methods
             getsockname, recvfrom, sendto, fileno and close of one; or None.
 
         Returns:
@@ -228,7 +233,10 @@ class SocketEndpoint(DrivenEndpoint):
         """See :meth:`DrivenEndpoint.group_address`."""
         if self._packet_info is None:
             raise LocalProtocolError(f"{self!r} cannot choose interfaces; bind it to ::")
-        return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
+        indices = tuple(find_interfaces(tuple(interfaces)))
+        if group.scope_id and indices != (group.scope_id,):
+            raise LocalProtocolError(f"{group.hostinfo} has a zone: it is reached by no other interface")
+        return GroupAddress(group, indices)
 
     def _look_for_interfaces(self, now: float) -> None:
         if self._memberships is not None and self._look_timer is not None:
