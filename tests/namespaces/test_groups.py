@@ -13,7 +13,7 @@ from trio_coap import NON, Code, Endpoint, Request, open_endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.transports.udp import endpoint as udp_endpoint
 from trio_coap.transports.udp.groups import ALL_COAP_NODES, Memberships
-from trio_coap.transports.udp.sockets import open_socket
+from trio_coap.transports.udp.sockets import open_shared_sockets, open_socket
 
 GET = Request(Code.GET, message_id=0x1234, token=b"tk", type=NON).encode()
 PATIENCE = 5
@@ -21,6 +21,11 @@ PATIENCE = 5
 
 def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketType:
     """Open a socket on *host* that sends to groups through *interface*."""
+    return trio.socket.from_stdlib_socket(open_plain_peer(host, interface, ipv6=ipv6))
+
+
+def open_plain_peer(host: Host, interface: str, *, ipv6: bool) -> socket.socket:
+    """Open one for a test without a loop."""
     with host.entered():
         sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         index = socket.if_nametoindex(interface)
@@ -31,7 +36,7 @@ def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketTy
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, mreqn)
         sock.bind(("", 0))
         sock.setblocking(False)
-    return trio.socket.from_stdlib_socket(sock)
+    return sock
 
 
 @pytest.fixture
@@ -146,6 +151,20 @@ async def test_who_has_not_joined_a_group_hears_nothing_of_it(neighbours: list[H
             with trio.fail_after(PATIENCE):
                 await has_heard.wait()
     assert heard == [False]
+
+
+@pytest.mark.parametrize("group", ALL_COAP_NODES)
+def test_a_socket_that_waits_for_its_worker_gets_nothing_of_groups_that_another_has_joined(
+    neighbours: list[Host], group: str
+) -> None:
+    one, other = open_shared_sockets("::", 0, 2)
+    with one, other, open_plain_peer(neighbours[0], "wire", ipv6=":" in group) as peer:
+        Memberships(one).join(Endpoint(host=group), ["own1"])
+        one.settimeout(PATIENCE)
+        peer.sendto(GET, (group, one.getsockname()[1]))
+        assert one.recv(100) == GET
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
 
 
 async def test_interfaces_that_come_and_go_do_not_use_up_the_memberships(own_host: Host) -> None:

@@ -33,7 +33,7 @@ from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, Packe
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
 from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_usable
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.message import EndpointAddress, Message
 
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
@@ -282,17 +282,31 @@ class SocketEndpoint(DrivenEndpoint):
                 sender.has_errors = False
                 self._has_errors = True
 
+    async def receive(self) -> Message | None:
+        """See :meth:`LocalEndpoint.receive`."""
+        data, source, local_address = await self._read_one(MAX_DATAGRAM)
+        return self.datagram_received(data, source, self.clock(), local_address)
+
     async def _rawrecvfrom(self, bufsize: int) -> tuple[bytes, Endpoint]:
+        data, source, _ = await self._read_one(bufsize)
+        return data, source
+
+    async def _read_one(self, bufsize: int) -> tuple[bytes, Endpoint, EndpointAddress | None]:
         while True:
             sock = self._require_socket()
             await trio.lowlevel.wait_readable(sock)
+            local_address = None
             try:
-                data, sockaddr = sock.recvfrom(bufsize)
+                if self._packet_info is None:
+                    data, sockaddr = sock.recvfrom(bufsize)
+                else:
+                    data, ancillary, _, sockaddr = sock.recvmsg(bufsize, ANCILLARY_SIZE)
+                    local_address = self._packet_info.read(ancillary)
             except OSError:
                 # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
                 self._process_errors(sock, trio.current_time())
                 continue
-            return data, self._source(sockaddr)
+            return data, self._source(sockaddr), local_address
 
     async def _receive_task(self) -> None:
         while not self.is_closed:
@@ -346,7 +360,7 @@ class SocketEndpoint(DrivenEndpoint):
             remote = self._source(queued.sockaddr)
             if not queued.error.ends_exchange:
                 self._errors_ignored["about the way, or of our own host"] += 1
-            elif self.error_received(remote, queued.quoted, queued.error.to_os_error(), now):
+            elif self._deliver_error(remote, queued.quoted, queued.error.to_os_error(), now):
                 self._errors_believed += 1
             else:
                 self._errors_ignored["quotes nothing that was sent"] += 1

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from trio_coap.messaging.addresses import SocketAddress, canonical_address, is_group
+from trio_coap.transports.udp.groups import ignore_foreign_groups
 from trio_coap.wire.errors import LocalProtocolError
 
 _logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
                 raise OSError(errno.ENOPROTOOPT, "sockets cannot share a port on this system")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _enlarge_buffers(sock)
+        # Before there is anything to receive: it may wait for its worker while another one has joined already.
+        ignore_foreign_groups(sock)
         sock.bind(sockaddr)
     except OSError:
         sock.close()
