@@ -15,6 +15,7 @@ from tests.client.support import assert_nothing_is_left
 from trio_coap import (
     CON,
     NON,
+    Block,
     Client,
     Code,
     Endpoint,
@@ -31,6 +32,7 @@ from trio_coap import (
 )
 from trio_coap.client import multicast
 from trio_coap.client.multicast import GroupRequest
+from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 from trio_coap.wire.options import CRITICAL_PROBLEM
 
@@ -191,6 +193,30 @@ async def test_a_member_that_wants_an_echo_is_asked_again(
             with trio.fail_after(20):
                 assert (await responses.receive()).text == "23"
         assert [request.type for request in requests] == [NON, CON]
+
+
+async def test_the_rest_of_a_long_answer_is_wanted_whatever_it_is(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """A No-Response option was for the group: a member that obeyed it would keep the consumer waiting."""
+    requests: list[Request] = []
+
+    class Listener:
+        def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+            requests.append(request)
+            is_first = len(requests) == 1
+            response = Response(Code.CONTENT, b"x" * 64) if is_first else Response(Code.NOT_FOUND)
+            if is_first:
+                response.options = Options(block2=Block.of(0, True, 64))
+            entry.respond(response, now)
+
+    async with coap_network.open_endpoint("client") as own, coap_network.open_endpoint("member", 5683) as member:
+        member.join_group(GROUP)
+        member.request_listener = Listener()
+        async with Client(own).multicast(Code.GET, URI, no_response=24) as responses:
+            with trio.fail_after(20):
+                assert (await responses.receive()).code is Code.NOT_FOUND
+    assert [request.options.no_response for request in requests] == [24, None]
 
 
 async def test_stragglers_are_taken_in_silence_until_the_token_is_free(

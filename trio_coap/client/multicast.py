@@ -257,7 +257,8 @@ async def complete_response(
     """
     member = response.source_endpoint
     assert isinstance(member, Endpoint)
-    template = request.replace(payload=b"")
+    # What the group was not to answer, this member is: somebody waits for it.
+    template = request.replace(payload=b"", no_response=None)
     template.type, template.token, template.message_id, template.destination_endpoint = CON, b"", None, member
 
     async def find_targets() -> Sequence[Request]:
