@@ -159,7 +159,8 @@ class GroupRequest:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._channel is not None
-        for end in self._channel:
+        # In this order, so that another task that still receives learns that it is closed, not that nothing more comes.
+        for end in reversed(self._channel):
             end.close()
         self._has_left = True
         self._responders.clear()
