@@ -345,10 +345,13 @@ async def test_who_still_receives_when_another_task_leaves_is_told(
         with pytest.raises(trio.ClosedResourceError):
             await responses.receive()
 
-    async with open_link(coap_network, 0) as link, trio.open_nursery() as nursery:
-        async with link.client.multicast(Code.GET, URI) as responses:
-            nursery.start_soon(wait, responses)
-            await wait_all_tasks_blocked()
+    async with (
+        open_link(coap_network, 0) as link,
+        trio.open_nursery() as nursery,
+        link.client.multicast(Code.GET, URI) as responses,
+    ):
+        nursery.start_soon(wait, responses)
+        await wait_all_tasks_blocked()
 
 
 async def test_closing_the_endpoint_ends_it(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:

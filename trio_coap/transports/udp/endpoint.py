@@ -306,7 +306,9 @@ class SocketEndpoint(DrivenEndpoint):
                 # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
                 self._process_errors(sock, trio.current_time())
                 continue
-            return data, self._source(sockaddr), local_address
+            source = self._source(sockaddr)
+            if source is not None:
+                return data, source, local_address
 
     async def _receive_task(self) -> None:
         while not self.is_closed:
@@ -346,7 +348,9 @@ class SocketEndpoint(DrivenEndpoint):
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
-            self._deliver(data, self._sources.get(sockaddr) or self._source(sockaddr), now, local_address)
+            source = self._sources.get(sockaddr) or self._source(sockaddr)
+            if source is not None:
+                self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
             self._process_errors(self._socket, now)
         return True
@@ -358,17 +362,23 @@ class SocketEndpoint(DrivenEndpoint):
             return
         for queued in drain_errors(sock):
             remote = self._source(queued.sockaddr)
-            if not queued.error.ends_exchange:
+            if remote is None or not queued.error.ends_exchange:
                 self._errors_ignored["about the way, or of our own host"] += 1
             elif self._deliver_error(remote, queued.quoted, queued.error.to_os_error(), now):
                 self._errors_believed += 1
             else:
                 self._errors_ignored["quotes nothing that was sent"] += 1
 
-    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint:
+    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint | None:
+        """Return who has *sockaddr*; None if that is nobody, of whom :attr:`_sources` knows nothing."""
+        endpoint = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        if not endpoint.port or endpoint.is_unspecified:
+            # The system takes 0.0.0.0 for this very host: the answer would go to whoever listens here.
+            self.count_rejection("a source that cannot be answered", "RFC 1122 section 3.2.1.3", endpoint)
+            return None
         if len(self._sources) >= MAX_SOURCES:
             self._sources.clear()
-        endpoint = self._sources[sockaddr] = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        self._sources[sockaddr] = endpoint
         return endpoint
 
     def _require_socket(self) -> socket.socket:
