@@ -87,6 +87,18 @@ def open_shared_sockets(host: str, port: int, count: int) -> list[socket.socket]
     return sockets
 
 
+def loopback_address(family: int | None) -> str:
+    """Return by which loopback address a socket that is bound to all addresses of *family* is reached on this host.
+
+    One for all of IPv6 serves IPv4 too, and there may be sockets of IPv6 without any address (``disable_ipv6``).
+    """
+    if family == socket.AF_INET6:
+        with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+            return "::1"
+    return "127.0.0.1"
+
+
 def require_usable(sock: socket.socket) -> None:
     """Let pass a socket that an endpoint can use.
 
