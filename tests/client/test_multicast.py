@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.client.support import assert_nothing_is_left
+from tests.observing import cancel_at_every_await
 from trio_coap import (
     CON,
     NON,
@@ -367,6 +368,21 @@ async def test_closing_the_endpoint_ends_it(coap_network: VirtualNetwork, autoju
         nursery.start_soon(wait, responses)
         await wait_all_tasks_blocked()
         link.endpoint.close()
+
+
+async def test_it_can_be_cancelled_at_any_await(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    async with open_link(coap_network, 2) as link:
+
+        async def operation() -> None:
+            await link.collect(uri=f"coap://{GROUP}/long")
+
+        async def check() -> None:
+            assert all(remote is None for remote, _ in link.endpoint.tokens), "only the group's token is reserved"
+            await trio.sleep(600)
+            assert_nothing_is_left(link.endpoint)
+
+        for is_waiting in (True, False):
+            assert await cancel_at_every_await(operation, check, is_waiting=is_waiting) >= 10
 
 
 async def test_an_error_is_a_response_like_any_other(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
