@@ -32,9 +32,9 @@ from trio_coap.transports.udp.following import GroupFollower
 from trio_coap.transports.udp.groups import find_interfaces, ignore_foreign_groups, set_hops
 from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
-from trio_coap.transports.udp.sockets import kernel_drops, open_socket
+from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_usable
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.message import EndpointAddress, Message
 
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
@@ -54,6 +54,7 @@ class SocketEndpoint(DrivenEndpoint):
         self._has_errors = False
         self._socket_changed = trio.Event()
         self._sources: dict[tuple[Any, ...], Endpoint] = {}
+        self._multicast_hops = 1
         self._truncated = 0
         self._errors_believed = 0
         self._errors_ignored: Counter[str] = Counter()
@@ -87,10 +88,11 @@ class SocketEndpoint(DrivenEndpoint):
           rng, parameters, limits: see :class:`LocalEndpoint`.
           reuse_port: whether other sockets may share the port (SO_REUSEPORT).
           multicast_hops: how many hops datagrams to groups go; 1 is the link.
-          sock: a bound, non-blocking UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
+          sock: a bound UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
 
         Raises:
           OSError: if the address is not to be had.
+          LocalProtocolError: if *sock* is of no use, or the address is that of a group.
           trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
         if sock is None:
@@ -99,10 +101,11 @@ class SocketEndpoint(DrivenEndpoint):
                 raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
             sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
         try:
-            set_hops(sock, multicast_hops)
+            require_usable(sock)
             endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
             if endpoint.bound_socket is not None:
                 raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
+            endpoint._multicast_hops = multicast_hops
             endpoint.bound_socket = sock
         except BaseException:
             sock.close()
@@ -142,6 +145,8 @@ class SocketEndpoint(DrivenEndpoint):
         family = self.family
         if isinstance(sock, socket.socket):  # A stand-in has no options, and need not tell its family.
             family = sock.family
+            sock.setblocking(False)
+            set_hops(sock, self._multicast_hops)
             is_wildcard = self.is_unspecified
             tells = is_wildcard and enable_packet_info(sock)
             self._packet_info = PacketInfo(family, self.port) if tells else None
@@ -168,7 +173,7 @@ class SocketEndpoint(DrivenEndpoint):
         fails.
 
         Args:
-          sock: a non-blocking UDP socket bound to this endpoint's address, or something that has the methods
+          sock: a UDP socket bound to this endpoint's address, or something that does not block and has the methods
             getsockname, recvfrom, sendto, fileno and close of one; or None.
 
         Returns:
@@ -219,7 +224,10 @@ class SocketEndpoint(DrivenEndpoint):
         """See :meth:`DrivenEndpoint.group_address`."""
         if self._packet_info is None:
             raise LocalProtocolError(f"{self!r} cannot choose interfaces; bind it to ::")
-        return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
+        indices = tuple(find_interfaces(tuple(interfaces)))
+        if group.scope_id and indices != (group.scope_id,):
+            raise LocalProtocolError(f"{group.hostinfo} has a zone: it is reached by no other interface")
+        return GroupAddress(group, indices)
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint and its socket have counted; see :class:`EndpointStatistics`."""
@@ -261,17 +269,33 @@ class SocketEndpoint(DrivenEndpoint):
                 sender.has_errors = False
                 self._has_errors = True
 
+    async def receive(self) -> Message | None:
+        """See :meth:`LocalEndpoint.receive`."""
+        data, source, local_address = await self._read_one(MAX_DATAGRAM)
+        return self.datagram_received(data, source, self.clock(), local_address)
+
     async def _rawrecvfrom(self, bufsize: int) -> tuple[bytes, Endpoint]:
+        data, source, _ = await self._read_one(bufsize)
+        return data, source
+
+    async def _read_one(self, bufsize: int) -> tuple[bytes, Endpoint, EndpointAddress | None]:
         while True:
             sock = self._require_socket()
             await trio.lowlevel.wait_readable(sock)
+            local_address = None
             try:
-                data, sockaddr = sock.recvfrom(bufsize)
+                if self._packet_info is None:
+                    data, sockaddr = sock.recvfrom(bufsize)
+                else:
+                    data, ancillary, _, sockaddr = sock.recvmsg(bufsize, ANCILLARY_SIZE)
+                    local_address = self._packet_info.read(ancillary)
             except OSError:
                 # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
                 self._process_errors(sock, trio.current_time())
                 continue
-            return data, self._source(sockaddr)
+            source = self._source(sockaddr)
+            if source is not None:
+                return data, source, local_address
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
         super()._start_tasks(nursery)
@@ -315,7 +339,9 @@ class SocketEndpoint(DrivenEndpoint):
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
-            self._deliver(data, self._sources.get(sockaddr) or self._source(sockaddr), now, local_address)
+            source = self._sources.get(sockaddr) or self._source(sockaddr)
+            if source is not None:
+                self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
             self._process_errors(self._socket, now)
         return True
@@ -327,17 +353,23 @@ class SocketEndpoint(DrivenEndpoint):
             return
         for queued in drain_errors(sock):
             remote = self._source(queued.sockaddr)
-            if not queued.error.ends_exchange:
+            if remote is None or not queued.error.ends_exchange:
                 self._errors_ignored["about the way, or of our own host"] += 1
-            elif self.error_received(remote, queued.quoted, queued.error.to_os_error(), now):
+            elif self._deliver_error(remote, queued.quoted, queued.error.to_os_error(), now):
                 self._errors_believed += 1
             else:
                 self._errors_ignored["quotes nothing that was sent"] += 1
 
-    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint:
+    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint | None:
+        """Return who has *sockaddr*; None if that is nobody, of whom :attr:`_sources` knows nothing."""
+        endpoint = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        if not endpoint.port or endpoint.is_unspecified:
+            # The system takes 0.0.0.0 for this very host: the answer would go to whoever listens here.
+            self.count_rejection("a source that cannot be answered", "RFC 1122 section 3.2.1.3", endpoint)
+            return None
         if len(self._sources) >= MAX_SOURCES:
             self._sources.clear()
-        endpoint = self._sources[sockaddr] = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        self._sources[sockaddr] = endpoint
         return endpoint
 
     def _require_socket(self) -> socket.socket:
