@@ -344,4 +344,4 @@ async def test_waiting_tasks_end_with_the_server() -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert crew.ended == 1
-    assert not crew.handlers._idle
+    assert not crew.handlers.idle

@@ -104,6 +104,11 @@ class RunningHandlers:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def idle(self) -> int:
+        """How many tasks wait for a handler."""
+        return len(self._idle)
+
     def find_limit(self, remote: Endpoint) -> str | None:
         """Return the name of the limit that one more handler for *remote* would break; None for none."""
         if self._count >= self._max_in_all:
