@@ -39,9 +39,11 @@ $(VENV)/.made-%: $(VENV)/.made
 demo: $(VENV)/.made ## Show a client and a server at work on loopback
 	$(BIN)/python -m trio_coap.cli.demo
 
-# coverage starts before pytest does: pytest itself imports the package, through its plugin.
+# One process per core; tests.measuring, not pytest-cov, since pytest itself imports the package, through its plugin.
 test: $(VENV)/.made-test ## Run all tests, and check the branch coverage of wire/ and messaging/
-	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -p tests.measuring -n auto $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=$(PURE_COVERAGE)
 	@$(BIN)/python -m coverage json --quiet --include='$(PURE)' -o $(VENV)/pure-coverage.json
 	@$(BIN)/python -c 'import json, sys; \
