@@ -42,7 +42,7 @@ demo: $(VENV)/.made ## Show a client and a server at work on loopback
 # One process per core; tests.measuring, not pytest-cov, since pytest itself imports the package, through its plugin.
 test: $(VENV)/.made-test ## Run all tests, and check the branch coverage of wire/ and messaging/
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -p tests.measuring -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -p tests.measuring -n auto --dist worksteal $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=$(PURE_COVERAGE)
 	@$(BIN)/python -m coverage json --quiet --include='$(PURE)' -o $(VENV)/pure-coverage.json
