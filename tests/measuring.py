@@ -40,6 +40,12 @@ class _Switch:
 _switch = _Switch()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Everything is imported.  A process that only hands out tests measures nothing from here on."""
+    _switch.turn(False)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Measure the tests of the rooms, with their fixtures."""
