@@ -15,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format docs bench clean
+.PHONY: help venv demo test lint format docs bench bench-full clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(VENV)/.made ## Make the environment in .venv and install the package there
 
@@ -69,8 +69,12 @@ format: $(VENV)/.made-lint ## Put the source into the format that lint expects
 docs: $(VENV)/.made-docs ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 
-bench: $(VENV)/.made-bench ## Run the benchmarks
+bench: $(VENV)/.made-bench ## Run the benchmarks, the quick form: under three minutes
 	$(BIN)/python -m bench
+
+bench-full: $(VENV)/.made-bench ## Run all benchmarks at length, compare with the last figures, and replace them
+	$(BIN)/python -m bench --full $(if $(wildcard bench/results.json),--compare bench/results.json) \
+	--json bench/results.json --markdown docs/speed-figures.md
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

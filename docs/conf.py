@@ -7,7 +7,7 @@ copyright = "the trio_coap contributors"
 release = importlib.metadata.version("trio-coap")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "speed-figures.md"]  # The figures are included in a page.
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 

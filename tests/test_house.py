@@ -19,7 +19,7 @@ LEFT_OVER = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
 
 def source_files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+    return sorted([*PACKAGE.rglob("*.py"), *(REPOSITORY / "bench").rglob("*.py")])
 
 
 def long_file(source: str) -> list[str]:

@@ -70,6 +70,7 @@ class Attempt:
         parameters: TransmissionParameters | None,
         *,
         when_sent: Callable[[Request], None] | None = None,
+        may_ask_groups: bool = False,
     ) -> None:
         """Prepare an attempt; nothing is sent yet.
 
@@ -78,6 +79,8 @@ class Attempt:
           listener: who makes the attempt.
           parameters: the transmission parameters of the request.
           when_sent: is called each time that congestion control has let the request go for the first time.
+          may_ask_groups: whether it may go to a group, whose members answer from other addresses: those answers are not
+            taken.
         """
         self.request: Request | None = None
         self.entry: SentMessageCacheEntry | None = None
@@ -85,6 +88,7 @@ class Attempt:
         self._listener = listener
         self._parameters = parameters
         self._when_sent = when_sent
+        self._may_ask_groups = may_ask_groups
         self._targets: deque[Request] = deque()
         self._key: tuple[Endpoint | None, bytes] | None = None
 
@@ -171,6 +175,11 @@ class Attempt:
     def _listen(self, request: Request) -> None:
         remote = request.destination_endpoint
         assert isinstance(remote, Endpoint)
+        if remote.is_multicast and not self._may_ask_groups:
+            raise LocalProtocolError(
+                f"{remote.hostinfo} is a group, whose members answer for themselves: multicast() asks it, by a "
+                "Non-confirmable request (RFC 7252 section 8.1)"
+            )
         request.token = self._endpoint.new_token(remote)
         self._key = (remote, request.token)
         self._endpoint.tokens[self._key] = self._listener
