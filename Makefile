@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PURE := trio_coap/wire/*,trio_coap/messaging/*
 PURE_COVERAGE := 98
 
-# Further arguments for pytest, as in: make test PYTEST_ARGS="-k option -x"
+# Further arguments for pytest, as in: make test PYTEST_ARGS="-k option -x"; with -n 0 all is run in one process.
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,9 +39,16 @@ $(VENV)/.made-%: $(VENV)/.made
 demo: $(VENV)/.made ## Show a client and a server at work on loopback
 	$(BIN)/python -m trio_coap.cli.demo
 
-# coverage starts before pytest does: pytest itself imports the package, through its plugin.
+# The tests start many processes: what is compiled for one is kept for the others, within .venv, whatever the caller's
+# environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/bytecode
+
+# A process per core; tests.measuring instead of pytest-cov, since pytest imports the package early, through its plugin.
 test: $(VENV)/.made-test ## Run all tests, and check the branch coverage of wire/ and messaging/
-	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -p tests.measuring -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=$(PURE_COVERAGE)
 	@$(BIN)/python -m coverage json --quiet --include='$(PURE)' -o $(VENV)/pure-coverage.json
 	@$(BIN)/python -c 'import json, sys; \

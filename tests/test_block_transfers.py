@@ -20,7 +20,6 @@ from trio_coap import (
     BlockLimits,
     Code,
     Handler,
-    LocalProtocolError,
     Progress,
     Request,
     Response,
@@ -31,7 +30,6 @@ from trio_coap import (
     block_policy,
 )
 from trio_coap.testing import VirtualNetwork, open_network, open_pair
-from trio_coap.wire.body import BodyConsumed, BodyReader
 
 MIB = 1024 * 1024
 LOSSY = {"loss": 0.1, "reordering": 0.1, "reordering_delay": 0.05}
@@ -299,43 +297,6 @@ async def test_memory_does_not_grow_with_a_streamed_body(
     monkeypatch.setattr("trio_coap.wire.message.MAX_REMEMBERED_OPTIONS", 16)
     _, small, large = [await peak_memory(code, count) for count in (200, 200, 800)]  # The first fills tables.
     assert large < small + 128 * 1024
-
-
-async def test_a_body_reader_goes_back_only_in_files() -> None:
-    reader = BodyReader(pieces(3))
-    assert await reader.read_block(1024, 1024) == (b"\0\1" * 512, True)
-    with pytest.raises(BodyConsumed, match="octet 0 is not kept"):
-        await reader.read_block(0, 1024)
-    assert await reader.read_block(5000, 1024) == (b"", False)
-    file = BodyReader(io.BytesIO(bytes(5000)))
-    await file.read_block(4096, 1024)
-    assert (await file.read_block(0, 16), file.size) == ((bytes(16), True), 5000)
-
-
-async def test_what_a_body_may_come_from() -> None:
-    assert await BodyReader("grün").read_block(0, 16) == ("grün".encode(), False)
-    assert await BodyReader(memoryview(b"abc")).read_block(2, 16) == (b"c", False)
-    with pytest.raises(LocalProtocolError, match="not 5"):
-        BodyReader(5)  # type: ignore[arg-type]
-    reader = BodyReader(pieces(2))
-    await reader.read_block(0, 16)
-    await reader.close()
-    with pytest.raises(BodyConsumed, match="was closed"):
-        await reader.read_block(1024, 1024)
-
-
-async def test_a_source_that_failed_stays_failed() -> None:
-    def broken() -> Iterator[bytes]:
-        yield bytes(10)
-        raise OSError("no disk")
-
-    reader = BodyReader(broken())
-    with pytest.raises(OSError, match="no disk"):
-        await reader.read_block(0, 16)
-    with pytest.raises(BodyConsumed, match="failed before"):
-        await reader.read_block(0, 16)
-    with pytest.raises(TypeError, match="consists of octets"):
-        await BodyReader(iter(["text"])).read_block(0, 16)  # type: ignore[arg-type]
 
 
 # Cancelling.

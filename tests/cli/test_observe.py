@@ -16,7 +16,9 @@ from tests.cli.test_process import COAP, PATIENCE, started
 
 def test_each_state_is_a_line(coap, peer) -> None:
     outcome = coap("observe", peer.uri("/count"), "--count", "3")
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.status == 0
+    # The newest state wins: where the machine is slow, one may be left out, and then that is said, and nothing else.
+    assert re.fullmatch(r"(coap: \d+ states were left out, as newer ones had come\n)?", outcome.stderr)
     first, second, third = (int(line.removeprefix("state ")) for line in outcome.text.splitlines())
     assert first < second < third
 

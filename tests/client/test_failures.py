@@ -278,6 +278,23 @@ async def test_a_confirmable_request_to_a_group_is_the_callers_mistake(scene: Sc
     assert_nothing_is_left(scene.endpoint)
 
 
+async def test_a_group_is_not_asked_for_one_answer(scene: Scene, autojump_clock: MockClock) -> None:
+    """Nobody would take what the members answer: it comes from other addresses than the request went to."""
+    client, uri = scene.client, "coap://224.0.1.187/r"
+    refused = pytest.raises(LocalProtocolError, match=r"224\.0\.1\.187 is a group.* multicast\(\)")
+    with trio.fail_after(10):
+        with refused:
+            await client.get(uri, confirmable=False)
+        for request in (
+            client.request(Code.GET, uri, confirmable=False),
+            client.observe(uri, confirmable=False),
+            client.stream(Code.GET, uri, confirmable=False),
+        ):
+            with refused:
+                await request.__aenter__()
+    assert_nothing_is_left(scene.endpoint)
+
+
 async def test_an_empty_acknowledgement_from_elsewhere_does_not_count(scene: Scene, autojump_clock: MockClock) -> None:
     with open_peer(scene.network, "other") as other:
         async with scene.client.request(Code.GET, scene.uri) as handle:

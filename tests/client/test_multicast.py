@@ -12,9 +12,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.client.support import assert_nothing_is_left
+from tests.observing import cancel_at_every_await
 from trio_coap import (
     CON,
     NON,
+    Block,
     Client,
     Code,
     Endpoint,
@@ -31,6 +33,7 @@ from trio_coap import (
 )
 from trio_coap.client import multicast
 from trio_coap.client.multicast import GroupRequest
+from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.testing import VirtualEndpoint, VirtualNetwork
 from trio_coap.wire.options import CRITICAL_PROBLEM
 
@@ -193,6 +196,30 @@ async def test_a_member_that_wants_an_echo_is_asked_again(
         assert [request.type for request in requests] == [NON, CON]
 
 
+async def test_the_rest_of_a_long_answer_is_wanted_whatever_it_is(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """A No-Response option was for the group: a member that obeyed it would keep the consumer waiting."""
+    requests: list[Request] = []
+
+    class Listener:
+        def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+            requests.append(request)
+            is_first = len(requests) == 1
+            response = Response(Code.CONTENT, b"x" * 64) if is_first else Response(Code.NOT_FOUND)
+            if is_first:
+                response.options = Options(block2=Block.of(0, True, 64))
+            entry.respond(response, now)
+
+    async with coap_network.open_endpoint("client") as own, coap_network.open_endpoint("member", 5683) as member:
+        member.join_group(GROUP)
+        member.request_listener = Listener()
+        async with Client(own).multicast(Code.GET, URI, no_response=24) as responses:
+            with trio.fail_after(20):
+                assert (await responses.receive()).code is Code.NOT_FOUND
+    assert [request.options.no_response for request in requests] == [24, None]
+
+
 async def test_stragglers_are_taken_in_silence_until_the_token_is_free(
     coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
@@ -279,6 +306,10 @@ async def test_what_is_no_group_request(coap_network: VirtualNetwork, autojump_c
                 pass
         with pytest.raises(LocalProtocolError, match="Non-confirmable"):
             link.client.multicast(Code.GET, URI, confirmable=True)
+        with pytest.raises(LocalProtocolError, match="observe its members"):
+            link.client.multicast(Code.GET, URI, observe=0)
+        with pytest.raises(LocalProtocolError, match="observe its members"):
+            link.client.multicast(Code.GET, URI, options=Options(observe=0))
         with pytest.raises(LocalProtocolError, match="no progress of all"):
             link.client.multicast(Code.GET, URI, progress=Progress())
         with pytest.raises(LocalProtocolError, match="cannot choose interfaces"):
@@ -290,6 +321,38 @@ async def test_what_is_no_group_request(coap_network: VirtualNetwork, autojump_c
         async with handle:
             with pytest.raises(LocalProtocolError, match="entered once"):
                 await handle.__aenter__()
+
+
+async def test_a_group_can_be_told(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    """RFC 7967 section 2.1: "lights off", and nobody answers."""
+    told = []
+
+    def make_site(name: str) -> Site:
+        site = Site()
+        site.put("/r")(lambda request: told.append(name))
+        return site
+
+    async with open_link(coap_network, make_site=make_site) as link:
+        assert await link.client.tell(Code.PUT, URI, "off", confirmable=False) is None
+        await trio.sleep(10)
+        assert sorted(told) == ["server0", "server1", "server2"]
+        assert link.endpoint.statistics().rx_messages == 0
+
+
+async def test_who_still_receives_when_another_task_leaves_is_told(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async def wait(responses: GroupRequest) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await responses.receive()
+
+    async with (
+        open_link(coap_network, 0) as link,
+        trio.open_nursery() as nursery,
+        link.client.multicast(Code.GET, URI) as responses,
+    ):
+        nursery.start_soon(wait, responses)
+        await wait_all_tasks_blocked()
 
 
 async def test_closing_the_endpoint_ends_it(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
@@ -305,6 +368,21 @@ async def test_closing_the_endpoint_ends_it(coap_network: VirtualNetwork, autoju
         nursery.start_soon(wait, responses)
         await wait_all_tasks_blocked()
         link.endpoint.close()
+
+
+async def test_it_can_be_cancelled_at_any_await(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    async with open_link(coap_network, 2) as link:
+
+        async def operation() -> None:
+            await link.collect(uri=f"coap://{GROUP}/long")
+
+        async def check() -> None:
+            assert all(remote is None for remote, _ in link.endpoint.tokens), "only the group's token is reserved"
+            await trio.sleep(600)
+            assert_nothing_is_left(link.endpoint)
+
+        for is_waiting in (True, False):
+            assert await cancel_at_every_await(operation, check, is_waiting=is_waiting) >= 10
 
 
 async def test_an_error_is_a_response_like_any_other(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:

@@ -112,6 +112,12 @@ async def test_a_link_local_address_without_a_zone_is_refused(scene: Scene) -> N
         await scene.client.get("coap://[fe80::1]/r")
 
 
+@pytest.mark.parametrize(("host", "reason"), [("fe80::1", "link-local"), ("::", "means all addresses")])
+async def test_a_remote_that_cannot_be_one_is_refused_too(scene: Scene, host: str, reason: str) -> None:
+    with pytest.raises(LocalProtocolError, match=reason):
+        await scene.client.get("/r", remote=Endpoint(host=host))
+
+
 async def test_a_name_with_a_link_local_address_without_a_zone_has_other_addresses(use_resolver: Any) -> None:
     use_resolver(("fe80::1", 5683, 0, 0), ("192.0.2.1", 5683))
     found = await TargetFinder().find("coap://example/")

@@ -1,7 +1,7 @@
 """Real sockets in the place of the virtual network, for stages and peers that do not know the difference.
 
 A :class:`LoopbackNetwork` has the two methods of a :class:`~trio_coap.testing.VirtualNetwork` that open things.  Rule 1: the
-side under test is a :class:`~trio_coap.SocketEndpoint`; the peer is a plain socket, which knows nothing of the package but
+side under test is a :class:`~trio_coap.SocketEndpoint` for all addresses, as it is by default; the peer is a plain socket, which knows nothing of the package but
 how an address is written.  Rule 2: every port is the kernel's choice, so that nothing disturbs anything.  Rule 3: random
 numbers are seeded with the name of the host, as on the virtual network.
 """
@@ -28,7 +28,7 @@ class LoopbackEndpoint(SocketEndpoint):
     @property
     def remote(self) -> Endpoint:
         """This endpoint as others see it."""
-        return Endpoint(self.sockaddr)
+        return Endpoint(host=LOOPBACK, port=self.port)
 
 
 class PlainSocket:
@@ -65,7 +65,7 @@ class LoopbackNetwork:
         limits: Limits = DEFAULT_LIMITS,
     ) -> AsyncIterator[LoopbackEndpoint]:
         endpoint = LoopbackEndpoint.create_bound_endpoint(
-            host=LOOPBACK, port=0, rng=random.Random(host), parameters=parameters, limits=limits
+            host="::", port=0, rng=random.Random(host), parameters=parameters, limits=limits
         )
         async with run_endpoint(endpoint):
             yield endpoint

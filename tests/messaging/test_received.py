@@ -280,10 +280,33 @@ def test_the_answer_to_a_group_request_waits_for_a_moment_of_its_leisure() -> No
     engine.process_due(entry.respond_at - 0.001)
     assert engine.outbox == []
     engine.process_due(entry.respond_at)
-    engine.hear(request, PEER, GROUP)
-    assert [datagram.local_address for datagram in engine.outbox] == [GROUP, GROUP]
-    assert [datagram.message.type for datagram in engine.outbox] == [NON, NON]
+    (datagram,) = engine.outbox
+    assert (datagram.local_address, datagram.message.type) == (GROUP, NON)
     assert entry.time_due == engine.parameters.non_lifetime
+
+
+def test_a_duplicate_of_a_group_request_is_answered_again_after_another_leisure() -> None:
+    """It reaches all members too, who must not answer at once; and several are answered once."""
+    engine, server = make_engine(), Server()
+    engine.request_listener = server
+    request = get(type=NON, message_id=1)
+    engine.hear(request, PEER, GROUP)
+    (entry,) = server.entries
+    entry.respond(Response(Code.CONTENT), 0.0)
+    engine.run_until(10)
+    first = engine.take_one()
+    for _ in range(3):
+        engine.hear(request, PEER, GROUP)
+    assert engine.outbox == []
+    assert entry.time_due is not None
+    assert 10 < entry.time_due < 10 + engine.parameters.default_leisure
+    engine.run_until(20)
+    assert [(datagram.local_address, datagram.message) for datagram in engine.outbox] == [(GROUP, first)]
+    assert entry.time_due == engine.parameters.non_lifetime
+    engine.run_until(engine.parameters.non_lifetime - 0.001)
+    engine.hear(request, PEER, GROUP)
+    engine.run_until(engine.parameters.non_lifetime)
+    assert entry.cache is None
 
 
 def test_an_answer_that_is_forgotten_in_its_leisure_is_counted() -> None:

@@ -74,6 +74,16 @@ async def test_a_host_without_ipv6_addresses_serves_ipv4(own_host: Host) -> None
         assert await Client(endpoint).ping(f"coap://127.0.0.1:{endpoint.port}") < PATIENCE
 
 
+async def test_on_a_host_without_ipv6_addresses_a_server_says_where_it_is_reached(own_host: Host) -> None:
+    disable_ipv6()
+    async with trio.open_nursery() as nursery, open_client() as client:
+        server = await nursery.start(serve, lambda request: "here", "::", 0)
+        with trio.fail_after(PATIENCE):
+            assert (await client.get(server.uri)).text == "here"
+        assert server.uri == f"coap://127.0.0.1:{server.endpoint.port}"
+        nursery.cancel_scope.cancel()
+
+
 def disable_ipv6() -> None:
     Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1", encoding="ascii")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.server.stage import Stage, make_request, open_stage
 from trio_coap import NON, RST, Code, Endpoint, Message, Observable, Request
-from trio_coap.server.running import RunningHandlers
+from trio_coap.server.running import MAX_IDLE, RunningHandler, RunningHandlers
 from trio_coap.testing import VirtualNetwork
 
 ONE = Endpoint(("192.0.2.1", 5683))
@@ -205,28 +206,142 @@ async def test_a_registration_that_is_not_answered_yet_ends_with_its_handler(
 # The table.
 
 
-def test_the_table_is_empty_when_nothing_runs() -> None:
-    handlers = RunningHandlers(3, 2)
-    running = [handlers.add(remote, make_request()) for remote in (ONE, ONE, OTHER)]
-    assert (len(handlers), handlers.find_limit(OTHER)) == (3, "max_running_handlers")
-    for handler in running:
-        handlers.discard(handler)
-    assert len(handlers) == 0
-    assert handlers.find_limit(ONE) is None
-    assert not handlers._by_remote
+class Crew:
+    """The table with handlers that wait until they are let go, and note in which task they ran."""
+
+    def __init__(self, nursery: trio.Nursery, max_in_all: int = 3, max_per_remote: int = 2) -> None:
+        self.handlers = RunningHandlers(nursery, max_in_all, max_per_remote)
+        self.may_end = trio.Event()
+        self.tasks: list[trio.lowlevel.Task] = []
+        self.seen: list[str] = []
+        self.ended = 0
+
+    def start(self, remote: Endpoint = ONE, request: Request | None = None) -> RunningHandler:
+        running = RunningHandler(remote, request or make_request())
+        self.handlers.start(running, self._run(running))
+        return running
+
+    async def _run(self, running: RunningHandler) -> None:
+        self.tasks.append(trio.lowlevel.current_task())
+        self.seen.append(VARIABLE.get())
+        VARIABLE.set("changed")
+        try:
+            await self.may_end.wait()
+            assert VARIABLE.get() == "changed"
+            self.ended += 1
+        finally:
+            self.handlers.discard(running)
 
 
-def test_one_remote_has_a_limit_of_its_own() -> None:
-    handlers = RunningHandlers(3, 2)
+VARIABLE = ContextVar("VARIABLE", default="untouched")
+
+
+@pytest.fixture
+async def crew(nursery: trio.Nursery) -> Crew:
+    return Crew(nursery)
+
+
+async def test_the_table_is_empty_when_nothing_runs(crew: Crew) -> None:
+    for remote in (ONE, ONE, OTHER):
+        crew.start(remote)
+    assert (len(crew.handlers), crew.handlers.find_limit(OTHER)) == (3, "max_running_handlers")
+    crew.may_end.set()
+    await wait_all_tasks_blocked()
+    assert (len(crew.handlers), crew.ended) == (0, 3)
+    assert crew.handlers.find_limit(ONE) is None
+    assert not crew.handlers._by_remote
+    assert not crew.handlers._by_token
+
+
+async def test_one_remote_has_a_limit_of_its_own(crew: Crew) -> None:
     for _ in range(2):
-        handlers.add(ONE, make_request())
-    assert handlers.find_limit(ONE) == "max_running_handlers_per_remote"
-    assert handlers.find_limit(OTHER) is None
+        crew.start(ONE)
+    assert crew.handlers.find_limit(ONE) == "max_running_handlers_per_remote"
+    assert crew.handlers.find_limit(OTHER) is None
 
 
-async def test_cancelling_twice_counts_once() -> None:
-    handlers = RunningHandlers(3, 2)
-    running = handlers.add(ONE, make_request())
-    handlers.cancel(ONE)
-    handlers.cancel(ONE, token=b"tk")
-    assert (running.scope.cancel_called, handlers.cancelled) == (True, 1)
+async def test_cancelling_twice_counts_once(crew: Crew) -> None:
+    running = crew.start()
+    crew.handlers.cancel(ONE)
+    crew.handlers.cancel_token(ONE, b"tk")
+    assert (running.is_cancelled, crew.handlers.cancelled) == (True, 1)
+    await wait_all_tasks_blocked()
+    assert (len(crew.handlers), crew.ended) == (0, 0)
+
+
+async def test_only_the_handlers_of_the_token_are_cancelled(crew: Crew) -> None:
+    meant, other = crew.start(), crew.start(request=make_request(message_id=2))
+    crew.handlers.cancel_token(OTHER, b"tk")
+    assert not meant.is_cancelled
+    crew.handlers.cancel_token(ONE, b"tk")
+    assert (meant.is_cancelled, other.is_cancelled) == (True, False)
+
+
+async def test_all_handlers_with_an_empty_token_are_cancelled_together(crew: Crew) -> None:
+    running = [crew.start(request=make_request(message_id=number, token=b"")) for number in (1, 2)]
+    crew.handlers.cancel_token(ONE, b"")
+    assert [one.is_cancelled for one in running] == [True, True]
+
+
+async def test_a_task_takes_one_handler_after_the_other(crew: Crew, nursery: trio.Nursery) -> None:
+    crew.may_end.set()
+    for _ in range(5):
+        crew.start()
+        await wait_all_tasks_blocked()
+    assert crew.ended == 5
+    assert len(set(crew.tasks)) == 1
+
+
+async def test_a_handler_has_its_context_variables_to_itself(crew: Crew) -> None:
+    crew.may_end.set()
+    for _ in range(2):
+        crew.start()
+        await wait_all_tasks_blocked()
+    assert crew.seen == ["untouched"] * 2
+    assert len(set(crew.tasks)) == 1
+
+
+async def test_the_task_of_a_cancelled_handler_ends(crew: Crew) -> None:
+    crew.start().cancel()
+    await wait_all_tasks_blocked()
+    crew.may_end.set()
+    crew.start()
+    await wait_all_tasks_blocked()
+    assert (len(set(crew.tasks)), crew.ended) == (2, 1)
+
+
+async def test_who_cancels_too_late_cancels_nothing(crew: Crew) -> None:
+    crew.may_end.set()
+    late = crew.start()
+    await wait_all_tasks_blocked()
+    crew.may_end = trio.Event()
+    crew.start()
+    await wait_all_tasks_blocked()
+    assert len(set(crew.tasks)) == 1, "another handler runs in the task that ran the first one"
+    late.cancel()
+    crew.may_end.set()
+    await wait_all_tasks_blocked()
+    assert (late.is_cancelled, crew.ended) == (False, 2)
+
+
+async def test_few_tasks_wait_when_nothing_runs(nursery: trio.Nursery) -> None:
+    before = len(nursery.child_tasks)
+    crew = Crew(nursery, 1000, 1000)
+    for number in range(200):
+        crew.start(request=make_request(message_id=number))
+    await wait_all_tasks_blocked()
+    assert len(nursery.child_tasks) - before == 200
+    crew.may_end.set()
+    await wait_all_tasks_blocked()
+    assert (crew.ended, len(nursery.child_tasks) - before) == (200, MAX_IDLE)
+
+
+async def test_waiting_tasks_end_with_the_server() -> None:
+    async with trio.open_nursery() as nursery:
+        crew = Crew(nursery)
+        crew.may_end.set()
+        crew.start()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert crew.ended == 1
+    assert not crew.handlers.idle

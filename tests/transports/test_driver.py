@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_coap import Code, Endpoint, LocalEndpoint, Request, TransmissionParameters
+from trio_coap import Code, Endpoint, LocalEndpoint, Message, Request, TransmissionParameters
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentState
 from trio_coap.testing import VirtualNetwork
@@ -241,6 +241,27 @@ async def test_an_exception_inside_the_engine_does_not_end_the_receive_task(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 3
     assert errors[0].exc_info is not None
+
+
+async def test_an_icmp_error_that_meets_a_defect_does_not_end_the_receive_task(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    class Listener:
+        def message_acknowledged(self, entry: object, now: float) -> None:
+            raise AssertionError
+
+        def message_failed(self, entry: object, error: object, now: float) -> None:
+            raise ZeroDivisionError("a defect")
+
+        def endpoint_closed(self) -> None:
+            raise AssertionError
+
+    coap_network.host("10.1.0.1")
+    async with coap_network.open_endpoint("client") as client:
+        for number in range(2):
+            client.send(Message(), Endpoint(host="10.1.0.1"), listener=Listener())
+            await trio.sleep(1)
+            assert client.statistics().rejected == {"an error of our own": number + 1}
 
 
 async def test_a_driver_that_does_not_say_how_to_receive_is_no_driver() -> None:

@@ -6,13 +6,23 @@ import errno
 import gc
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.transports.sockets import LOOPBACKS, PATIENCE, StandIn, closed_port, counting_socket, needs_ipv6, open_raw
+from tests.transports.sockets import (
+    LOOPBACKS,
+    PATIENCE,
+    CountingSocket,
+    StandIn,
+    closed_port,
+    counting_socket,
+    needs_ipv6,
+    open_raw,
+)
 from trio_coap import (
     ACK,
     CON,
@@ -345,6 +355,34 @@ async def test_the_table_of_sources_does_not_grow_for_ever(monkeypatch: pytest.M
             async with open_client(host="127.0.0.1") as client:
                 await client.get(server.uri)
             assert len(endpoint._sources) <= 4
+
+
+@pytest.mark.parametrize("source", [("0.0.0.0", 5683), ("127.0.0.1", 0), ("::", 5683, 0, 0), ("::1", 0, 0, 0)])
+@pytest.mark.parametrize("has_tasks", [True, False])
+async def test_what_comes_from_nobody_is_passed_over(source: tuple[str, int], has_tasks: bool) -> None:
+    """What is sent to 0.0.0.0 gets to this very host: an answer there would go to whoever listens."""
+
+    class Forging(CountingSocket):
+        def recvfrom(self, *args: Any) -> Any:
+            data, sockaddr = super().recvfrom(*args)
+            return data, source if data == GET else sockaddr
+
+    sock = Forging(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.send_errors = []
+    sock.bind(("127.0.0.1", 0))
+    endpoint = SocketEndpoint.create_bound_endpoint(sock=sock)
+    with open_raw() as peer, closing(endpoint), trio.fail_after(PATIENCE):
+        await peer.sendto(GET, endpoint.sockaddr)
+        await peer.sendto(Message(message_id=7).encode(), endpoint.sockaddr)
+        if has_tasks:
+            async with run_endpoint(endpoint):
+                await peer.recv(100)
+        else:
+            message = await endpoint.receive()
+            assert message is not None
+            assert message.message_id == 7
+    assert endpoint.statistics().rejected == {"a source that cannot be answered": 1}
+    assert endpoint.statistics().rx_messages == 1
 
 
 async def test_closing_amid_a_batch_ends_it() -> None:

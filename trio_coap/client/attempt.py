@@ -62,7 +62,17 @@ class Attempt:
       entry: the request's entry in the message layer; None before the first, and where it failed at once.
     """
 
-    __slots__ = ("_endpoint", "_key", "_listener", "_others", "_parameters", "_when_sent", "entry", "request")
+    __slots__ = (
+        "_endpoint",
+        "_key",
+        "_listener",
+        "_may_ask_groups",
+        "_others",
+        "_parameters",
+        "_when_sent",
+        "entry",
+        "request",
+    )
 
     def __init__(
         self,
@@ -71,6 +81,7 @@ class Attempt:
         parameters: TransmissionParameters | None,
         *,
         when_sent: Callable[[Request], None] | None = None,
+        may_ask_groups: bool = False,
     ) -> None:
         """Prepare an attempt; nothing is sent yet.
 
@@ -79,6 +90,8 @@ class Attempt:
           listener: who makes the attempt.
           parameters: the transmission parameters of the request.
           when_sent: is called each time that congestion control has let the request go for the first time.
+          may_ask_groups: whether it may go to a group, whose members answer from other addresses: those answers are not
+            taken.
         """
         self.request: Request | None = None
         self.entry: SentMessageCacheEntry | None = None
@@ -86,6 +99,7 @@ class Attempt:
         self._listener = listener
         self._parameters = parameters
         self._when_sent = when_sent
+        self._may_ask_groups = may_ask_groups
         self._others: Sequence[Request] = ()
         self._key: tuple[Endpoint | None, bytes] | None = None
 
@@ -180,6 +194,11 @@ class Attempt:
     def _listen(self, request: Request) -> None:
         endpoint, remote = self._endpoint, request.destination_endpoint
         assert isinstance(remote, Endpoint)
+        if remote.is_multicast and not self._may_ask_groups:
+            raise LocalProtocolError(
+                f"{remote.hostinfo} is a group, whose members answer for themselves: multicast() asks it, by a "
+                "Non-confirmable request (RFC 7252 section 8.1)"
+            )
         request.token = token = endpoint.new_token(remote)
         self._key = key = (remote, token)
         endpoint.tokens[key] = self._listener

@@ -195,6 +195,8 @@ class Client:
         It returns as soon as a Confirmable request is acknowledged, and a Non-confirmable one sent: PROBING_RATE may take
         its time.  The request is one message, never in blocks.  Cancelling ends it, as with the methods above.
 
+        A group can be told too, Non-confirmable.
+
         Example::
 
             await client.tell(Code.PUT, "coap://[::1]/level", "17", confirmable=False)
@@ -317,8 +319,8 @@ class Client:
           interfaces: names of those by which it goes out; by default all that can do multicast.
 
         Raises:
-          LocalProtocolError: if *code* is no method, the request is to be Confirmable, *progress* is given, or an option
-            does not fit; on entering, if *uri* is not that of a group, or there is no such interface.
+          LocalProtocolError: if *code* is no method, the request is to be Confirmable, *progress* or *observe* is given,
+            or an option does not fit; on entering, if *uri* is not that of a group, or there is no such interface.
         """
         block_size, max_body, _, rest = split_transfer_arguments(arguments)
         if rest.setdefault("confirmable", False):
@@ -326,6 +328,8 @@ class Client:
         if "progress" in arguments:
             raise LocalProtocolError("the members of a group send a body each; there is no progress of all")
         template, find_targets, parameters = self._prepare(code, uri, payload, rest)
+        if template.options.observe is not None:
+            raise LocalProtocolError("a group is asked once; observe its members, each for itself")
         if block_size is not None:
             template.options = template.options.replace(block2=Block.of(0, False, block_size))
         find_request = partial(find_group_request, self._endpoint, find_targets, interfaces)

@@ -159,7 +159,8 @@ class GroupRequest:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._channel is not None
-        for end in self._channel:
+        # In this order, so that another task that still receives learns that it is closed, not that nothing more comes.
+        for end in reversed(self._channel):
             end.close()
         self._has_left = True
         self._responders.clear()
@@ -257,7 +258,8 @@ async def complete_response(
     """
     member = response.source_endpoint
     assert isinstance(member, Endpoint)
-    template = request.replace(payload=b"")
+    # What the group was not to answer, this member is: somebody waits for it.
+    template = request.replace(payload=b"", no_response=None)
     template.type, template.token, template.message_id, template.destination_endpoint = CON, b"", None, member
 
     async def find_targets() -> Sequence[Request]:

@@ -49,13 +49,14 @@ class TargetFinder:
 
         Raises:
           UriError: if it is not a URI of CoAP.
-          LocalProtocolError: if there is no transport for its scheme, or a link-local address has no zone.
+          LocalProtocolError: if there is no transport for its scheme, a link-local address has no zone, or it is nobody's.
           OSError: socket.gaierror, if its host does not resolve.
         """
         if remote is not None:
             if not isinstance(remote, Endpoint):
                 raise LocalProtocolError(f"a remote is an Endpoint, not {remote!r}")
             await trio.lowlevel.checkpoint_if_cancelled()
+            _usable((remote,))
             return ((remote, remote.uri_to_options(uri, self.base_uri)),)
         known = self._numeric.get(uri)
         if known is not None:
@@ -81,6 +82,11 @@ async def _resolve(uri: CoapUri) -> Sequence[Endpoint]:
         endpoints = await Endpoint.resolve(uri.host, uri.port)
         if not endpoints:
             raise socket.gaierror(socket.EAI_NONAME, f"the resolver knows no address of {uri.host}")
+    return _usable(endpoints)
+
+
+def _usable(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Return those of *endpoints* that can be sent to."""
     for endpoint in endpoints:
         if endpoint.is_unspecified:
             raise LocalProtocolError(f"{endpoint.hostinfo} means all addresses of a server; ask 127.0.0.1 or [::1]")

@@ -53,7 +53,7 @@ class _Telling:
     def __init__(
         self, endpoint: LocalEndpoint, parameters: TransmissionParameters | None, backpressure: Backpressure | None
     ) -> None:
-        self.attempt = Attempt(endpoint, self, parameters, when_sent=self._request_sent)
+        self.attempt = Attempt(endpoint, self, parameters, when_sent=self._request_sent, may_ask_groups=True)
         self._endpoint = endpoint
         self._backpressure = backpressure
         self._is_over = trio.Event()

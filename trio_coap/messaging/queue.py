@@ -210,12 +210,14 @@ class DueQueue(Generic[T]):
 
     def _head(self) -> tuple[float, int, T]:
         """Return the first place, valid or not; there must be one."""
-        first = self._heap[0] if self._heap else None
+        heap = self._heap
+        time, sequence, entry = heap[0] if heap else (math.inf, 0, None)
         for lane in self._lanes:
-            if lane.times and (first is None or (lane.times[0], lane.sequences[0]) < first[:2]):
-                first = lane.times[0], lane.sequences[0], lane.entries[0]
-        assert first is not None
-        return first
+            times = lane.times
+            if times and (times[0] < time or (times[0] == time and lane.sequences[0] < sequence) or entry is None):
+                time, sequence, entry = times[0], lane.sequences[0], lane.entries[0]
+        assert entry is not None
+        return time, sequence, entry
 
     def _drop(self, head: tuple[float, int, T]) -> None:
         """Drop the first place, which *head* is."""

@@ -6,7 +6,9 @@ state           what is due                                                   an
 ``RECEIVED``    of a CON: the empty ACK, if no response came before;          ``REPLIED``
                 of a group request: the response, at a moment of its leisure  ``REPLIED``
                 of a NON: the end of the message ID's lifetime                removed
-``REPLIED``     the end of the message ID's lifetime                          removed
+``REPLIED``     of a group request that came again: the response, at a       the same
+                moment of another leisure
+                the end of the message ID's lifetime                          removed
 ==============  ============================================================  ===================
 
 Rule 1: a duplicate gets the octets of the reply again, and goes no further.  Rule 2: of what has a reply, octets are kept
@@ -183,6 +185,9 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             self._respond_after_leisure(now)
         elif self.owes_acknowledgement:
             self.reply()
+        elif self.is_multicast and self.reply_octets and now < self._expires(self.created_at):
+            self.time_due = self._expires(self.created_at)
+            self._repeat()
         else:
             self._remote.forget_received(self)
 
@@ -192,8 +197,23 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         It need not be as long as the first one, and so says nothing about how much its source may be sent.
         """
         self.reception_count += 1
-        if self.reply_octets and self._remote.may_repeat(len(self.reply_octets)):
+        if not self.reply_octets:
+            return
+        if not self.is_multicast:
+            self._repeat()
+            return
+        # A duplicate reaches all members too: nobody answers it at once, and one answer is enough for several.
+        expires_at = self._expires(self.created_at)
+        if self.time_due == expires_at:
+            self.time_due = min(expires_at, self._remote.local.clock() + self._draw_leisure())
+
+    def _repeat(self) -> None:
+        if self._remote.may_repeat(len(self.reply_octets)):
             self._remote.send_reply(self.reply_octets, self.local_address)
+
+    def _draw_leisure(self) -> float:
+        local = self._remote.local
+        return local.rng.uniform(0.0, local.parameters.default_leisure)
 
     def reply(self, reset: bool = False, message: Message | None = None) -> Message:
         """Send the ACK or RST for the message.
@@ -250,9 +270,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         Raises:
           PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
-        if self.local_address is not None and self.is_multicast and self.cache is not None and self._delayed is None:
-            leisure = self._remote.local.rng.uniform(0.0, self._remote.local.parameters.default_leisure)
-            self._delayed = response, max(now, self.created_at + leisure), parameters, listener
+        if self.is_multicast and self.cache is not None and self._delayed is None:
+            self._delayed = response, max(now, self.created_at + self._draw_leisure()), parameters, listener
             if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
                 self.time_due = self._delayed[1]
             return None

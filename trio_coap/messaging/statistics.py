@@ -12,10 +12,11 @@ class SocketStatistics:
     """What an endpoint's socket has counted, as part of :class:`EndpointStatistics`."""
 
     receive_buffer: int
-    """SO_RCVBUF as granted, in octets."""
+    """SO_RCVBUF as the system tells it, in octets; Linux counts its own overhead as well, and tells twice of what was
+    granted."""
 
     send_buffer: int
-    """SO_SNDBUF as granted, in octets."""
+    """SO_SNDBUF, likewise."""
 
     kernel_drops: int | None
     """Datagrams that the kernel dropped because the receive buffer was full; None where it does not tell."""
@@ -27,10 +28,10 @@ class SocketStatistics:
     """Datagrams that were too long to be read, and passed over."""
 
     errors_believed: int
-    """ICMP errors that ended an exchange."""
+    """ICMP errors that quote what we sent: its exchange is over, if it was not before."""
 
     errors_ignored: dict[str, int]
-    """ICMP errors that did not, by reason."""
+    """ICMP errors that ended nothing, by reason."""
 
 
 @attrs.frozen

@@ -252,6 +252,8 @@ class BlockwiseHandler:
     # Responses.
 
     def _respond(self, response: Response, request: Request, whole: Request) -> Response:
+        if request.options.is_plain and len(response.payload) <= self._limits.max_block_size:
+            return response  # Nobody asks for blocks, or has said what he has got.
         asked = request.options.block2
         size = self._size(asked)
         if whole.options.etags and (asked is None or not asked.number):

@@ -49,10 +49,7 @@ from trio_coap.server.observers import (
 )
 from trio_coap.server.outgoing import check_response, error_response
 from trio_coap.server.results import HandlerResult
-from trio_coap.server.running import (
-    RunningHandler,
-    RunningHandlers,
-)
+from trio_coap.server.running import RunningHandler, RunningHandlers
 from trio_coap.server.uploads import Uploads
 from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
@@ -140,9 +137,8 @@ class Dispatcher:
         self._understands: Callable[[Request], frozenset[int]] | None = getattr(handler, "understands", None)
         self._answers_group: AnswersGroup | None = getattr(handler, "answers_group", None)
         self._endpoint = endpoint
-        self._nursery = nursery
         self._uploads = uploads
-        self.handlers = RunningHandlers(limits.max_running_handlers, limits.max_running_handlers_per_remote)
+        self.handlers = RunningHandlers(nursery, limits.max_running_handlers, limits.max_running_handlers_per_remote)
         self.verification = Verification(echo_policy, endpoint)
         self.observers = Observers(
             handler,
@@ -267,6 +263,7 @@ class Dispatcher:
             return
         if self.observers.farewells:
             return
+        self._endpoint.end_leisure(self._endpoint.clock())
         self._when_drained()
 
     # What options may ask for, beside a resource and a format.
@@ -305,10 +302,9 @@ class Dispatcher:
         """Return the observer that *request* registers, or None."""
         if request.options.observe is None:
             return None
-        if not entry.is_multicast and len(self.observers):
-            if self.observers.is_further(request, entry.remote.endpoint):
-                # One state may go where nobody has asked for it, but not as many as there are registrations.
-                self.verification.require(entry.remote.endpoint, now)
+        if not entry.is_multicast and self.observers.is_further(request, entry.remote.endpoint):
+            # One state may go where nobody has asked for it, but not as many as there are registrations.
+            self.verification.require(entry.remote.endpoint, now)
         return self.observers.request_received(request, entry, now)
 
     def _find_problem(self, request: Request) -> str | None:
@@ -324,7 +320,7 @@ class Dispatcher:
         """Cancel the handlers whose response the client that sends *request* cannot want any more."""
         is_deregistration = request.options.observe == DEREGISTER and request.code in OBSERVABLE_METHODS
         if request.token or is_deregistration:
-            self.handlers.cancel(remote, token=request.token)
+            self.handlers.cancel_token(remote, request.token)
 
     def _start(
         self,
@@ -340,10 +336,10 @@ class Dispatcher:
                 awaitable.close()
             self._endpoint.counters.turned_away[reached] += 1
             raise ServiceUnavailable("too many requests at a time", max_age=RETRY_AFTER)
-        running = self.handlers.add(remote, request)
+        running = RunningHandler(remote, request)
         if observer is not None:
-            observer.scope = running.scope
-        self._nursery.start_soon(self._run, awaitable, running, entry, observer)
+            observer.scope = running
+        self.handlers.start(running, self._run(awaitable, running, entry, observer))
 
     async def _run(
         self,
@@ -352,8 +348,8 @@ class Dispatcher:
         entry: RcvdMessageCacheEntry,
         observer: Observer | None,
     ) -> None:
-        request, scope = running.request, running.scope
-        with scope:
+        request = running.request
+        try:
             try:
                 try:
                     response = await awaitable
@@ -362,11 +358,12 @@ class Dispatcher:
             except Exception as exc:
                 response = error_response(exc, request)
             # A client that deregisters meanwhile, or registers again, does not wait for this response any more.
-            if not scope.cancel_called:
+            if not running.is_cancelled:
                 self._respond_safely(response, request, entry, observer)
-        if scope.cancel_called and observer is not None and observer.scope is scope:
-            self.observers.remove(observer, self._endpoint.clock())
-        self._check_drained()
+        finally:
+            if running.is_cancelled and observer is not None and observer.scope is running:
+                self.observers.remove(observer, self._endpoint.clock())
+            self._check_drained()
 
     def _respond_safely(
         self, response: Response, request: Request, entry: RcvdMessageCacheEntry, observer: Observer | None

@@ -21,7 +21,7 @@ notifications back, which are responses to a request: for them there is the limi
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import trio
 
@@ -49,6 +49,13 @@ NON_INTERVAL = 3.0
 """Between two NON notifications to one client of which no round-trip time is known, in seconds (section 4.5.1)."""
 
 
+class Cancellable(Protocol):
+    """What can be ended: a cancel scope, or a handler that runs."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
 @final
 class Observer:
     """An entry in the list of observers.
@@ -58,7 +65,7 @@ class Observer:
       observable: what is observed.
       parameters: those of its path.
       request: the registration, which the handler answers again and again.
-      scope: of the handler's task that runs for this observer; None if none does.
+      scope: ends the handler that runs for this observer in a task; None if none does.
       task: that one, if it computes a notification.
     """
 
@@ -77,7 +84,7 @@ class Observer:
         self.observable = observable
         self.parameters = parameters
         self.request = request
-        self.scope: trio.CancelScope | None = None
+        self.scope: Cancellable | None = None
         self.task: trio.lowlevel.Task | None = None
         self._observers = observers
         self._local_address = entry.local_address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from socket import AF_INET6
 from typing import Unpack, final
 
 import attrs
@@ -24,6 +23,7 @@ from trio_coap.server.limits import (
 from trio_coap.server.statistics import ServerStatistics
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
+from trio_coap.transports.udp.sockets import loopback_address
 
 
 @final
@@ -49,7 +49,7 @@ class Server:
         endpoint = self.endpoint
         if not endpoint.is_unspecified:
             return endpoint.uri
-        host = "::1" if endpoint.family == AF_INET6 else "127.0.0.1"
+        host = loopback_address(endpoint.family)
         return Endpoint(host=host, port=endpoint.port, security_mode=endpoint.security_mode).uri
 
     def statistics(self) -> ServerStatistics:
@@ -69,7 +69,8 @@ class Server:
 
         From the first step on there are no new requests: they are answered by 5.03, later blocks of what has begun
         included.  Handlers that run finish, and their responses go out; those that read a body while it comes get the
-        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
+        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is
+        acknowledged, or has failed.  What answers a group goes out at once then, without the rest of its leisure.
 
         Example::
 

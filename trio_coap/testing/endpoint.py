@@ -176,7 +176,7 @@ class VirtualEndpoint(DrivenEndpoint):
         if isinstance(item, Arrived):
             self._deliver(item.octets, item.source, now, item.local_address)
         else:
-            self.error_received(item.remote, item.quoted, item.error, now)
+            self._deliver_error(item.remote, item.quoted, item.error, now)
 
 
 def _group(address: str) -> str:

@@ -101,9 +101,20 @@ class DrivenEndpoint(LocalEndpoint):
         except MessageFormatError:
             pass  # Answered, counted and logged.
         except Exception:
-            # A defect of ours must not stop the service for everybody else.
-            self.counters.rejected["an error of our own"] += 1
-            _logger.exception("%s: processing a message from %s failed", self.hostinfo, source.hostinfo)
+            self._log_defect("a message from", source)
+
+    def _deliver_error(self, remote: Endpoint, quoted: bytes, os_error: OSError, now: float) -> bool:
+        """Hand an ICMP error to the engine, whatever it is; see :meth:`LocalEndpoint.error_received`."""
+        try:
+            return self.error_received(remote, quoted, os_error, now)
+        except Exception:
+            self._log_defect("an ICMP error about", remote)
+            return True  # It was about a message of ours.
+
+    def _log_defect(self, what: str, remote: Endpoint) -> None:
+        # A defect of ours must not stop the service for everybody else.
+        self.counters.rejected["an error of our own"] += 1
+        _logger.exception("%s: processing %s %s failed", self.hostinfo, what, remote.hostinfo)
 
     async def _receive_task(self) -> None:
         """Hand over datagrams until cancelled, or until the endpoint is closed."""
@@ -117,12 +128,16 @@ class DrivenEndpoint(LocalEndpoint):
             with trio.CancelScope(deadline=next_due) as self._wakeup:
                 await trio.sleep_forever()
 
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        """Start the two tasks; a subclass may start more, as long as there is something for them to do."""
+        nursery.start_soon(self._receive_task)
+        nursery.start_soon(self._cache_task)
+
     async def _run(self, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._receive_task)
-                    nursery.start_soon(self._cache_task)
+                    self._start_tasks(nursery)
         except BaseExceptionGroup as group:
             raise_single(group)
 

@@ -228,7 +228,7 @@ class Options:
     def is_plain(self) -> bool:
         """Whether a request with these options says what it is about and in which format, and that well: Uri-Host,
         Uri-Port, Uri-Path, Uri-Query, Content-Format and Accept; most do, and there is nothing else to be processed."""
-        return all([number in _PLAIN for number, _ in self._items]) and not self.problems
+        return all(number in _PLAIN for number, _ in self._items) and not self.problems
 
     def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
         """Return the first reason to reject the message for its options (section 5.4.1), or None.

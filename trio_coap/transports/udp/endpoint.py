@@ -4,7 +4,8 @@ Rule 1: one wake-up reads what is there, up to a bound, so that one fast peer st
 blocks and never waits; what does not fit into the kernel's buffer is lost and counted, and a Confirmable message is
 sent again anyway.  Rule 3: on a socket for all addresses of the host an answer leaves from the address that the
 question came to.  Rule 4: an ICMP error ends the one exchange whose datagram it quotes, and nothing else.  Rule 5: what
-goes to a group goes out by each interface, as one message.
+goes to a group goes out by each interface, as one message.  Rule 6: while it is in groups, a third task in the nursery
+follows the interfaces (:mod:`trio_coap.transports.udp.following`).
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
-from trio_coap.messaging.timer import Timer
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
-from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, ignore_foreign_groups, set_hops
+from trio_coap.transports.udp.following import GroupFollower
+from trio_coap.transports.udp.groups import find_interfaces, ignore_foreign_groups, set_hops
 from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
-from trio_coap.transports.udp.sockets import kernel_drops, open_socket
+from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_usable
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.message import EndpointAddress, Message
 
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
@@ -49,18 +50,18 @@ class SocketEndpoint(DrivenEndpoint):
         self._socket: socket.socket | None = None
         self._sender: Sender | None = None
         self._packet_info: PacketInfo | None = None
-        self._memberships: Memberships | None = None
-        self._wanted_groups: dict[Endpoint, tuple[str, ...] | None] = {}
         self._reports_errors = False
         self._has_errors = False
         self._socket_changed = trio.Event()
         self._sources: dict[tuple[Any, ...], Endpoint] = {}
+        self._multicast_hops = 1
         self._truncated = 0
         self._errors_believed = 0
         self._errors_ignored: Counter[str] = Counter()
         self.capabilities: Capabilities = NO_CAPABILITIES
         super()._reset()
-        self._look_timer = Timer(self.queue, self._look_for_interfaces) if hasattr(self, "queue") else None
+        if hasattr(self, "queue"):  # Otherwise the constructor is still at work, and calls again.
+            self._groups = GroupFollower(self.queue)
 
     @classmethod
     def create_bound_endpoint(
@@ -87,10 +88,11 @@ class SocketEndpoint(DrivenEndpoint):
           rng, parameters, limits: see :class:`LocalEndpoint`.
           reuse_port: whether other sockets may share the port (SO_REUSEPORT).
           multicast_hops: how many hops datagrams to groups go; 1 is the link.
-          sock: a bound, non-blocking UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
+          sock: a bound UDP socket, instead of an address: one of :func:`open_shared_sockets`, say.
 
         Raises:
           OSError: if the address is not to be had.
+          LocalProtocolError: if *sock* is of no use, or the address is that of a group.
           trio.BusyResourceError: if this process has an endpoint there already, which shares its port.
         """
         if sock is None:
@@ -99,10 +101,11 @@ class SocketEndpoint(DrivenEndpoint):
                 raise LocalProtocolError("a socket is bound to a numeric address, not to a name")
             sock = open_socket(wanted.literal, wanted.port, reuse_port=reuse_port)
         try:
-            set_hops(sock, multicast_hops)
+            require_usable(sock)
             endpoint = cls(sock.getsockname(), AF_UNSPEC, security_mode, rng=rng, parameters=parameters, limits=limits)
             if endpoint.bound_socket is not None:
                 raise trio.BusyResourceError(f"{endpoint!r} has a socket already")
+            endpoint._multicast_hops = multicast_hops
             endpoint.bound_socket = sock
         except BaseException:
             sock.close()
@@ -124,9 +127,8 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
-        if self._memberships is not None:
-            self._wanted_groups = self._memberships.wanted
-        self._memberships = self._packet_info = None
+        self._groups.use_socket(None)
+        self._packet_info = None
         self.capabilities = NO_CAPABILITIES
         self._reports_errors = False
         self._sender = None
@@ -143,6 +145,8 @@ class SocketEndpoint(DrivenEndpoint):
         family = self.family
         if isinstance(sock, socket.socket):  # A stand-in has no options, and need not tell its family.
             family = sock.family
+            sock.setblocking(False)
+            set_hops(sock, self._multicast_hops)
             is_wildcard = self.is_unspecified
             tells = is_wildcard and enable_packet_info(sock)
             self._packet_info = PacketInfo(family, self.port) if tells else None
@@ -151,9 +155,8 @@ class SocketEndpoint(DrivenEndpoint):
                 sock, is_wildcard=is_wildcard, tells=tells, reports=self._reports_errors
             )
             ignore_foreign_groups(sock)
-            if self._wanted_groups and tells:
-                self._memberships = Memberships(sock)
-                self._memberships.rejoin(self._wanted_groups)
+            if tells:
+                self._groups.use_socket(sock)
         self._sender = Sender(
             sock,
             family,
@@ -170,7 +173,7 @@ class SocketEndpoint(DrivenEndpoint):
         fails.
 
         Args:
-          sock: a non-blocking UDP socket bound to this endpoint's address, or something that has the methods
+          sock: a UDP socket bound to this endpoint's address, or something that does not block and has the methods
             getsockname, recvfrom, sendto, fileno and close of one; or None.
 
         Returns:
@@ -201,11 +204,7 @@ class SocketEndpoint(DrivenEndpoint):
         sock = self._require_socket()
         group = Endpoint(host=address, port=self.port)
         self._require_groups(group, address)
-        if self._memberships is None:
-            self._memberships = Memberships(sock)
-        self._memberships.join(group, interfaces)
-        assert self._look_timer is not None
-        self._look_timer.start(self.clock() + LOOK_INTERVAL)
+        self._groups.join(sock, group, interfaces, self.clock())
 
     def _require_groups(self, group: Endpoint, address: str) -> None:
         if not self.is_unspecified:
@@ -219,21 +218,16 @@ class SocketEndpoint(DrivenEndpoint):
 
     def leave_group(self, address: str) -> None:
         """Receive no more what is sent to the group at *address*; leaving twice is fine."""
-        group = Endpoint(host=address, port=self.port)
-        self._wanted_groups.pop(group, None)
-        if self._memberships is not None:
-            self._memberships.leave(group)
+        self._groups.leave(Endpoint(host=address, port=self.port))
 
     def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> GroupAddress:
         """See :meth:`DrivenEndpoint.group_address`."""
         if self._packet_info is None:
             raise LocalProtocolError(f"{self!r} cannot choose interfaces; bind it to ::")
-        return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
-
-    def _look_for_interfaces(self, now: float) -> None:
-        if self._memberships is not None and self._look_timer is not None:
-            self._memberships.refresh()
-            self._look_timer.start(now + LOOK_INTERVAL)
+        indices = tuple(find_interfaces(tuple(interfaces)))
+        if group.scope_id and indices != (group.scope_id,):
+            raise LocalProtocolError(f"{group.hostinfo} has a zone: it is reached by no other interface")
+        return GroupAddress(group, indices)
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint and its socket have counted; see :class:`EndpointStatistics`."""
@@ -253,6 +247,7 @@ class SocketEndpoint(DrivenEndpoint):
         return attrs.evolve(statistics, socket=of_socket)
 
     def _close_transport(self) -> None:
+        self._groups.close()
         sock = self._socket
         self.bound_socket = None
         if sock is not None:
@@ -274,17 +269,37 @@ class SocketEndpoint(DrivenEndpoint):
                 sender.has_errors = False
                 self._has_errors = True
 
+    async def receive(self) -> Message | None:
+        """See :meth:`LocalEndpoint.receive`."""
+        data, source, local_address = await self._read_one(MAX_DATAGRAM)
+        return self.datagram_received(data, source, self.clock(), local_address)
+
     async def _rawrecvfrom(self, bufsize: int) -> tuple[bytes, Endpoint]:
+        data, source, _ = await self._read_one(bufsize)
+        return data, source
+
+    async def _read_one(self, bufsize: int) -> tuple[bytes, Endpoint, EndpointAddress | None]:
         while True:
             sock = self._require_socket()
             await trio.lowlevel.wait_readable(sock)
+            local_address = None
             try:
-                data, sockaddr = sock.recvfrom(bufsize)
+                if self._packet_info is None:
+                    data, sockaddr = sock.recvfrom(bufsize)
+                else:
+                    data, ancillary, _, sockaddr = sock.recvmsg(bufsize, ANCILLARY_SIZE)
+                    local_address = self._packet_info.read(ancillary)
             except OSError:
                 # Somebody else was quicker, or an ICMP error was reported, which would wake us again and again.
                 self._process_errors(sock, trio.current_time())
                 continue
-            return data, self._source(sockaddr)
+            source = self._source(sockaddr)
+            if source is not None:
+                return data, source, local_address
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        super()._start_tasks(nursery)
+        self._groups.run_in(nursery)
 
     async def _receive_task(self) -> None:
         while not self.is_closed:
@@ -324,7 +339,9 @@ class SocketEndpoint(DrivenEndpoint):
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
-            self._deliver(data, self._sources.get(sockaddr) or self._source(sockaddr), now, local_address)
+            source = self._sources.get(sockaddr) or self._source(sockaddr)
+            if source is not None:
+                self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
             self._process_errors(self._socket, now)
         return True
@@ -336,17 +353,23 @@ class SocketEndpoint(DrivenEndpoint):
             return
         for queued in drain_errors(sock):
             remote = self._source(queued.sockaddr)
-            if not queued.error.ends_exchange:
+            if remote is None or not queued.error.ends_exchange:
                 self._errors_ignored["about the way, or of our own host"] += 1
-            elif self.error_received(remote, queued.quoted, queued.error.to_os_error(), now):
+            elif self._deliver_error(remote, queued.quoted, queued.error.to_os_error(), now):
                 self._errors_believed += 1
             else:
                 self._errors_ignored["quotes nothing that was sent"] += 1
 
-    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint:
+    def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint | None:
+        """Return who has *sockaddr*; None if that is nobody, of whom :attr:`_sources` knows nothing."""
+        endpoint = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        if not endpoint.port or endpoint.is_unspecified:
+            # The system takes 0.0.0.0 for this very host: the answer would go to whoever listens here.
+            self.count_rejection("a source that cannot be answered", "RFC 1122 section 3.2.1.3", endpoint)
+            return None
         if len(self._sources) >= MAX_SOURCES:
             self._sources.clear()
-        endpoint = self._sources[sockaddr] = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
+        self._sources[sockaddr] = endpoint
         return endpoint
 
     def _require_socket(self) -> socket.socket:

@@ -33,7 +33,7 @@ class SocketArguments(TypedDict, total=False):
     """Whether other sockets of this user may share the port (SO_REUSEPORT); by default not."""
 
     sock: socket.socket | None
-    """A bound, non-blocking UDP socket, instead of host and port; the endpoint closes it.  See
+    """A bound UDP socket, instead of host and port; the endpoint closes it.  See
     :func:`open_shared_sockets`."""
 
     multicast_hops: int

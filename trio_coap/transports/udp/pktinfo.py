@@ -1,8 +1,10 @@
 """Which of our addresses a datagram came to, and which one an answer leaves from (IPV6_PKTINFO, IP_PKTINFO; RFC 3542).
 
-Rule 1: an answer leaves from the address that was asked; a group is no source address, so that what answers a group request
-names the interface only, and the system picks the address (:rfc:`7252` section 8.2).  Rule 2: what a socket can tell is
-found out by trying.
+Rule 1: an answer leaves from the address that was asked, by whichever interface leads back: that may be another one than the
+question came in by.  Only a link-local address goes with its interface.  Rule 2: a group is no source address, so that what
+answers a group request names the interface only, and the system picks the address (:rfc:`7252` section 8.2).  Rule 3: what a
+socket can tell is found out by trying.  Rule 4: who sends to all on a link asks a group, which nobody need join: each of
+them would acknowledge it at once otherwise.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else Non
 
 _IPV6_PKTINFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface index
 _IPV4_PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo: interface index, our address, destination in the header
+_LIMITED_BROADCAST = "255.255.255.255"
+_DISCARD_PORT = 9
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 
 @final
 @attrs.frozen
 class GroupAddress:
-    """A group as it is reached through some interfaces of this host."""
+    """A group as it is reached through some interfaces of this host; or all on a link, by the broadcast address."""
 
     endpoint: Endpoint
     """Address of the group, and port."""
@@ -124,9 +128,27 @@ class PacketInfo:
         packed, interface = key
         literal = socket.inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
         endpoint = Endpoint((literal, self._port, 0, interface), AF_UNSPEC)
-        address = GroupAddress(endpoint, (interface,)) if endpoint.is_multicast else endpoint
+        is_group = endpoint.is_multicast or (endpoint.family == AF_INET and is_broadcast(str(endpoint.sockaddr[0])))
+        address = GroupAddress(endpoint, (interface,)) if is_group else endpoint
         self._known[key] = address
         return address
+
+
+def is_broadcast(address: str) -> bool:
+    """Return whether *address*, to which a datagram came, is a broadcast address of IPv4.
+
+    Its netmask is not needed for that: the system lets nobody connect to one who has not asked for it.
+    """
+    if address == _LIMITED_BROADCAST:
+        return True
+    try:
+        with socket.socket(AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, _DISCARD_PORT))  # That sends nothing.
+    except PermissionError:
+        return True
+    except OSError:
+        pass  # It went away meanwhile, say.
+    return False
 
 
 def enable_packet_info(sock: socket.socket) -> bool:

@@ -3,7 +3,8 @@
 Rule 1: what does not fit into the kernel's buffer is lost and counted.  Rule 2: an ICMP error about an earlier datagram makes
 a send fail once, whoever it was about: it is tried again.  Rule 3: what goes to a group goes out by each interface.
 Rule 4: what cannot leave from the address that was asked, because that is gone, leaves from another; an error counts as
-such when it comes twice, as a router's "no route" about somebody else looks the same.
+such when it comes twice, as a router's "no route" about somebody else looks the same.  Rule 5: what a firewall of this host
+refuses is not tried again: no ICMP error says that, so that it is about this very datagram.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ gone makes it fail twice."""
 
 SEND_BUFFER = "the socket's send buffer"
 """The counter of datagrams that did not fit into it."""
+
+MAX_WAYS = 4096
+"""Pairs of a destination and an address of ours for which it is kept how the socket wants them; at the limit the table
+starts anew."""
 
 _SOURCE_GONE = frozenset({errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENODEV})
 """What sending from an address that is not ours, or by an interface that is gone, fails with."""
@@ -68,6 +73,7 @@ class Sender:
         self._packet_info = packet_info
         self._reports_errors = reports_errors
         self._counters = counters
+        self._ways: dict[tuple[Endpoint, EndpointAddress | None], tuple[Ancillary, tuple[Any, ...]]] = {}
         self.has_errors = False
 
     def send(self, data: bytes, destination: Endpoint, local_address: EndpointAddress | None) -> None:
@@ -81,22 +87,33 @@ class Sender:
         Raises:
           OSError: if the system says that it cannot be delivered.
         """
+        way = self._ways.get((destination, local_address))
+        if way is not None:
+            self._send(data, *way)
+            return
+        sockaddr = self._find_sockaddr(destination)
+        if destination.is_multicast:
+            self._send_to_group(data, destination, sockaddr, local_address)
+            return
+        ancillary: Ancillary = []
+        if local_address is not None and self._packet_info is not None:
+            ancillary = self._packet_info.write(local_address, destination.family == AF_INET)
+        if len(self._ways) >= MAX_WAYS:
+            self._ways.clear()
+        self._ways[destination, local_address] = ancillary, sockaddr
+        self._send(data, ancillary, sockaddr)
+
+    def _find_sockaddr(self, destination: Endpoint) -> tuple[Any, ...]:
         sockaddr: tuple[Any, ...] = destination.sockaddr
         family = destination.family
         if family is None:
             # The socket would ask a resolver, and block.
             raise OSError(errno.EADDRNOTAVAIL, "a name is no address; Endpoint.resolve() looks it up")
         if family == AF_INET:
-            if self._family == AF_INET6:
-                sockaddr = ("::ffff:" + sockaddr[0], sockaddr[1])
-        elif self._endpoint_family == AF_INET:
+            return ("::ffff:" + sockaddr[0], sockaddr[1]) if self._family == AF_INET6 else sockaddr
+        if self._endpoint_family == AF_INET:
             raise OSError(errno.EAFNOSUPPORT, "the socket speaks IPv4 only")
-        if destination.is_multicast:
-            self._send_to_group(data, destination, sockaddr, local_address)
-        elif local_address is None or self._packet_info is None:
-            self._send(data, [], sockaddr)
-        else:
-            self._send(data, self._packet_info.write(local_address, family == AF_INET), sockaddr)
+        return sockaddr
 
     def _send_to_group(
         self, data: bytes, group: Endpoint, sockaddr: tuple[Any, ...], local_address: EndpointAddress | None
@@ -121,8 +138,8 @@ class Sender:
 
     def _send(self, data: bytes, ancillary: Ancillary, sockaddr: tuple[Any, ...], *, may_drop: bool = True) -> None:
         """Send from the address in *ancillary*; without one, if it is gone and *may_drop*."""
-        failures_of_source = 0
-        for attempts_left in reversed(range(SEND_ATTEMPTS)):
+        failures = failures_of_source = 0
+        while True:
             try:
                 if ancillary:
                     self._sock.sendmsg([data], ancillary, 0, sockaddr)
@@ -131,9 +148,12 @@ class Sender:
             except BlockingIOError:
                 self._counters.turned_away[SEND_BUFFER] += 1
             except OSError as exc:
+                if exc.errno == errno.EPERM:
+                    raise OSError(exc.errno, f"a firewall of this host refuses it: {exc.strerror}") from exc
                 self.has_errors = self._reports_errors
                 is_source_suspect = bool(ancillary) and may_drop and exc.errno in _SOURCE_GONE
-                if not attempts_left or not (self._reports_errors or is_source_suspect):
+                failures += 1
+                if failures == SEND_ATTEMPTS or not (self._reports_errors or is_source_suspect):
                     raise
                 failures_of_source += is_source_suspect
                 if failures_of_source == (2 if self._reports_errors else 1):

@@ -13,7 +13,9 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from trio_coap.messaging.addresses import SocketAddress, canonical_address
+from trio_coap.messaging.addresses import SocketAddress, canonical_address, is_group
+from trio_coap.transports.udp.groups import ignore_foreign_groups
+from trio_coap.wire.errors import LocalProtocolError
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
 
     Raises:
       OSError: if the address is not to be had.
+      LocalProtocolError: if it is that of a group.
     """
     address = canonical_address(host, port)
+    _require_no_group(address)
     sock, sockaddr = _make_socket(address)
     try:
         sock.setblocking(False)
@@ -49,6 +53,8 @@ def open_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.soc
                 raise OSError(errno.ENOPROTOOPT, "sockets cannot share a port on this system")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _enlarge_buffers(sock)
+        # Before there is anything to receive: it may wait for its worker while another one has joined already.
+        ignore_foreign_groups(sock)
         sock.bind(sockaddr)
     except OSError:
         sock.close()
@@ -79,6 +85,39 @@ def open_shared_sockets(host: str, port: int, count: int) -> list[socket.socket]
             sock.close()
         raise
     return sockets
+
+
+def loopback_address(family: int | None) -> str:
+    """Return by which loopback address a socket that is bound to all addresses of *family* is reached on this host.
+
+    One for all of IPv6 serves IPv4 too, and there may be sockets of IPv6 without any address (``disable_ipv6``).
+    """
+    if family == socket.AF_INET6:
+        with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+            return "::1"
+    return "127.0.0.1"
+
+
+def require_usable(sock: socket.socket) -> None:
+    """Let pass a socket that an endpoint can use.
+
+    Raises:
+      LocalProtocolError: if it is none of UDP, not bound, or bound to the address of a group.
+    """
+    if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        raise LocalProtocolError(f"{sock!r} is no UDP socket")
+    host, port = sock.getsockname()[:2]
+    if not port:
+        raise LocalProtocolError(f"{sock!r} is not bound to a port")
+    _require_no_group(canonical_address(host, port))
+
+
+def _require_no_group(address: SocketAddress) -> None:
+    packed = address.in_addr
+    if isinstance(packed, bytes) and is_group(packed):
+        # Such a socket does not tell what comes to a group: it would be acknowledged, and answered at once.
+        raise LocalProtocolError(f"{address.literal} is a group: bind to :: (or 0.0.0.0), and join it")
 
 
 def _make_socket(address: SocketAddress) -> tuple[socket.socket, tuple[Any, ...]]:
