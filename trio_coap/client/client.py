@@ -24,7 +24,7 @@ from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder, address_request
+from trio_coap.client.targets import TargetFinder, address_requests
 from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
 from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, Progress, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
@@ -452,8 +452,7 @@ class Client:
         template = Request(code, payload, type=CON if confirmable else NON, options=options)
 
         async def find_targets() -> Sequence[Request]:
-            targets = await self._finder.find(uri, remote)
-            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return address_requests(template, await self._finder.find(uri, remote))
 
         return template, find_targets, parameters
 

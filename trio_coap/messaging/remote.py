@@ -179,9 +179,10 @@ class RemoteEndpointState:
           LocalProtocolError: if the message cannot be encoded, or its ID is in use.
         """
         cache, local = self.sent_cache, self.local
+        parameters = parameters or local.parameters
+        pending = cache._pending
         # Most requests go out at once, and need not go through the FIFO.
-        nstart = local.parameters.nstart if parameters is None else parameters.nstart
-        starts = message.type is CON and self.outstanding < nstart and not cache.pending()
+        starts = not pending and message.type is CON and self.outstanding < parameters.nstart
         try:
             octets = self._admit(message, is_solicited or answers is not None)
             starts = starts and message.message_id is not None
@@ -190,13 +191,13 @@ class RemoteEndpointState:
                 message,
                 self.endpoint,
                 now,
-                remote=self,
-                octets=octets,
-                parameters=parameters,
-                listener=listener,
-                local_address=local_address,
-                answers=answers,
-                is_solicited=is_solicited,
+                self,
+                octets,
+                parameters,
+                listener,
+                local_address,
+                answers,
+                is_solicited,
                 is_pending=not starts,
             )
         except LocalProtocolError:
@@ -204,7 +205,7 @@ class RemoteEndpointState:
             raise
         if starts:
             entry.transmit(now)
-        elif entry.message_id is not None and (len(cache.pending()) == 1 or message.type is not CON):
+        elif entry.message_id is not None and (len(pending) == 1 or message.type is not CON):
             self._start(entry, now)
         # Otherwise it stands behind those that wait already.
         return entry
@@ -310,6 +311,9 @@ class RemoteEndpointState:
           SendLimitReached: if there is no room for *message*.
         """
         limits, counters = self.local.limits, self.local.counters
+        if counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets and message.type is CON:
+            if not is_response:
+                return  # Nearly always, and for requests there are no shares to be computed.
         share = RESERVED_SHARE if is_response else 0
         limit = None
         if counters.sent >= _without_share(limits.max_sent, share):
@@ -326,14 +330,15 @@ class RemoteEndpointState:
 
     def _admit(self, message: Message, is_response: bool) -> bytes:
         """Give *message* an ID, if one is free, and return its octets; raise if there is no room for it."""
-        cache, limits = self.sent_cache, self.local.limits
-        if len(cache.pending()) + len(self.held) >= limits.max_pending_per_remote:
-            self.local.counters.turned_away["max_pending_per_remote"] += 1
-            raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
+        local, limit = self.local, self.local.limits.max_pending_per_remote
+        waiting = len(self.sent_cache._pending) + len(self.held)
+        if waiting >= limit:
+            local.counters.turned_away["max_pending_per_remote"] += 1
+            raise PendingLimitReached(f"{waiting} messages wait for {self.endpoint.uri} already")
         self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(cache.keys()) < MESSAGE_IDS:
+        if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload

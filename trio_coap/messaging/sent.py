@@ -114,15 +114,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
         message: Message,
         destination_endpoint: Endpoint,
         now: float,
-        *,
         remote: RemoteEndpointState,
         octets: bytes,
-        parameters: TransmissionParameters | None = None,
-        listener: SentListener | None = None,
-        local_address: EndpointAddress | None = None,
-        answers: RcvdMessageCacheEntry | None = None,
-        is_solicited: bool = False,
-        is_pending: bool = True,
+        parameters: TransmissionParameters,
+        listener: SentListener | None,
+        local_address: EndpointAddress | None,
+        answers: RcvdMessageCacheEntry | None,
+        is_solicited: bool,
+        *,
+        is_pending: bool,
     ) -> None:
         """Enter *message*; :meth:`RemoteEndpointState.submit` sends it.
 
@@ -133,7 +133,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
           now: the current time, in seconds.
           remote: what is known of the destination.
           octets: the datagram.
-          parameters: for this message; by default the cache's.
+          parameters: for this message.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from; by default the kernel chooses.
           answers: the request, if it is a response.
@@ -162,7 +162,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._heir: SentMessageCacheEntry | None = None
         self._attempts = 0
         self._remote = remote
-        self._parameters = parameters or cache.parameters
+        self._parameters = parameters
         self._local_address = local_address
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
@@ -340,7 +340,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.outstanding -= 1
             cache._put_off(self, self.activated_at + self._parameters.exchange_lifetime)
             self._shed()
-        if cache.pending():
+        if cache._pending:
             remote.release(now)
 
     def fail(self, os_error: OSError, now: float) -> None:
@@ -370,12 +370,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
             message,
             self.destination_endpoint,
             now,
-            remote=remote,
-            octets=octets,
-            parameters=self._parameters,
-            listener=self.listener,
-            local_address=self._local_address,
-            is_solicited=self.is_solicited,
+            remote,
+            octets,
+            self._parameters,
+            self.listener,
+            self._local_address,
+            None,
+            self.is_solicited,
+            is_pending=True,
         )
         heir.state = _UNACKNOWLEDGED
         heir.activated_at, heir.transmissions = now, 1
