@@ -436,20 +436,20 @@ class LocalEndpoint(Endpoint):
     def abandon(self) -> None:
         """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
         states = list(self._remotes.values())
-        listening = [entry.listener for state in states for entry in state.sent_cache.all_entries()]
+        entries = [entry for state in states for entry in state.sent_cache.all_entries()]
+        listening = [entry.listener for entry in entries if entry.listener is not None]
         waiting = list(self.tokens.values())
+        self.queue.clear()  # All at once, with the timers of who is above.
         for state in states:
             state.sent_cache.clear()
             state.rcvd_cache.clear()
-        self.queue.clear()  # Of the timers of who is above.
         self._remotes.clear()
         self.group_states.clear()
         self.tokens.clear()
         self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
         for listener in (*waiting, *listening):
-            if listener is not None:
-                listener.endpoint_closed()
+            listener.endpoint_closed()
 
     # What entries call.
 

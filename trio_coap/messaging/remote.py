@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
     from trio_coap.messaging.local import LocalEndpoint
 
+_COMPLETED = SentState.COMPLETED
+
 MESSAGE_IDS = 0x10000
 """How many message IDs there are between a pair of endpoints (:rfc:`7252` section 3)."""
 
@@ -374,13 +376,17 @@ class RemoteEndpointState:
         return self._unheard_since + self.unanswered_octets / parameters.probing_rate
 
     def _sent_removed(self, entry: SentMessageCacheEntry) -> None:
-        self.held.pop(entry, None)
-        if entry.is_outstanding:
-            self.outstanding -= 1
-        entry.state = SentState.COMPLETED
-        self.local.counters.sent -= 1
-        self.local.counters.sent_octets -= entry.size
-        self.local.forget_remote_if_idle(self)
+        if self.held:
+            self.held.pop(entry, None)
+        if entry.state is not _COMPLETED:
+            if entry.is_outstanding:
+                self.outstanding -= 1
+            entry.state = _COMPLETED
+        counters = self.local.counters
+        counters.sent -= 1
+        counters.sent_octets -= entry.size
+        if not self.sent_cache:
+            self.local.forget_remote_if_idle(self)
 
     def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
         self.local.counters.received -= 1
