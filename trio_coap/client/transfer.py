@@ -178,12 +178,12 @@ class Conversation:
         """
         if self._targets is None:
             requests = self._targets = await self._find_targets()
-            if options or without:
-                requests = self._again(payload, options, without)
-            else:
+            if options is NO_OPTIONS and without is NOTHING:
                 # They are sent as they are; the payload is that of each request of its own.
                 for request in requests:
                     request.payload = payload
+            else:
+                requests = self._again(payload, options, without)
         else:
             requests = self._again(payload, options, without)
         response = await self._exchange(requests)

@@ -133,17 +133,15 @@ class RemoteEndpointState:
         Raises:
           LocalProtocolError: if all are in use.
         """
-        cache, local = self.sent_cache, self.local
-        if len(cache.keys()) >= MESSAGE_IDS:
+        taken, local = self.sent_cache._entries, self.local
+        if len(taken) >= MESSAGE_IDS:
             raise LocalProtocolError(f"all message IDs for {self.endpoint.uri} are in use")
         message_id = self._next_message_id
         if message_id is None:
             message_id = local.rng.randrange(MESSAGE_IDS)
         # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
         others = local.states() if self.endpoint.is_multicast else local.group_states
-        while cache.by_id(message_id) is not None or (
-            others and any(message_id in state.sent_cache for state in others)
-        ):
+        while message_id in taken or (others and any(message_id in state.sent_cache for state in others)):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id
@@ -333,14 +331,15 @@ class RemoteEndpointState:
     def _admit(self, message: Message, is_response: bool) -> bytes:
         """Give *message* an ID, if one is free, and return its octets; raise if there is no room for it."""
         local, limit = self.local, self.local.limits.max_pending_per_remote
-        waiting = len(self.sent_cache._pending) + len(self.held)
+        cache = self.sent_cache
+        waiting = len(cache._pending) + len(self.held)
         if waiting >= limit:
             local.counters.turned_away["max_pending_per_remote"] += 1
             raise PendingLimitReached(f"{waiting} messages wait for {self.endpoint.uri} already")
         self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
+        if message_id is None and len(cache._entries) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload

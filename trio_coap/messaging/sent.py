@@ -244,7 +244,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.outstanding += 1
             self._timeout = timeout = remote.draw_timeout(parameters)
             if parameters.max_retransmit and self.queue_time is None:
-                self._require_cache()._await_reply(self, now + timeout)
+                self._require_cache()._await(self, now + timeout)
             else:
                 self._set_due(now, is_last=not parameters.max_retransmit)
             self._send(now)
@@ -414,7 +414,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.octets = octets = self.octets[: 4 + len(message.token)]
         self._answers = self.superseding = None
         self._superseding_octets = b""
-        self._count_octets(len(octets) - self.size)
+        kept = len(octets)
+        self._remote.local.counters.sent_octets -= self.size - kept
+        self.size = kept
 
     def _expires(self, since: float) -> float:
         parameters = self._parameters
