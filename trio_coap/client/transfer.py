@@ -8,7 +8,7 @@ Rule 4: a challenge (4.01 with an Echo, :rfc:`9175` section 2.3) is answered onc
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import final
 
 import attrs
@@ -187,21 +187,23 @@ class Conversation:
         else:
             requests = self._again(payload, options, without)
         response = await self._exchange(requests)
+        if len(requests) > 1:
+            answered = response.source_endpoint
+            self._targets = [target for target in self._targets if target.destination_endpoint == answered]
         echo = find_challenge(response)
         if echo is None:
             return response
         # It goes to the endpoint that gave the Echo, and to no other.
         return await self._exchange(self._again(payload, options + Options(echo=echo), without | {ECHO}))
 
-    async def _exchange(self, requests: Sequence[Request]) -> Response:
-        if self._backpressure is not None:
-            await self._backpressure.wait(requests[0].destination_endpoint)
-        response = await Exchange(self._endpoint, self._parameters, self._backpressure).run(requests)
-        if len(requests) > 1:
-            assert self._targets is not None
-            answered = response.source_endpoint
-            self._targets = [target for target in self._targets if target.destination_endpoint == answered]
-        return response
+    def _exchange(self, requests: Sequence[Request]) -> Coroutine[object, object, Response]:
+        exchange = Exchange(self._endpoint, self._parameters, self._backpressure)
+        return exchange.run(requests) if self._backpressure is None else self._wait_and_run(exchange, requests)
+
+    async def _wait_and_run(self, exchange: Exchange, requests: Sequence[Request]) -> Response:
+        assert self._backpressure is not None
+        await self._backpressure.wait(requests[0].destination_endpoint)
+        return await exchange.run(requests)
 
     def _again(self, payload: bytes, options: Options, without: frozenset[int]) -> Sequence[Request]:
         """Return requests like the targets, which may have been sent, to be sent as other messages."""

@@ -448,7 +448,9 @@ class LocalEndpoint(Endpoint):
         self.tokens.clear()
         self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
-        for listener in (*waiting, *listening):
+        for waiter in waiting:
+            waiter.endpoint_closed()
+        for listener in listening:
             listener.endpoint_closed()
 
     # What entries call.
