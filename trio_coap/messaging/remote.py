@@ -311,9 +311,9 @@ class RemoteEndpointState:
           SendLimitReached: if there is no room for *message*.
         """
         limits, counters = self.local.limits, self.local.counters
-        if counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets and message.type is CON:
-            if not is_response:
-                return  # Nearly always, and for requests there are no shares to be computed.
+        has_room = counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets
+        if has_room and not is_response and message.type is CON:
+            return  # Nearly always, and there are no shares to be computed.
         share = RESERVED_SHARE if is_response else 0
         limit = None
         if counters.sent >= _without_share(limits.max_sent, share):
