@@ -45,7 +45,7 @@ from bench.stages import (
 )
 
 SIZES = (10, 100, 1_000, 10_000, 100_000, 300_000, 1_000_000)
-QUICK_SIZES = (10, 1_000, 10_000)
+QUICK_SIZES = (10, 10_000)
 
 FILLING = 1200.0
 """Seconds for filling the largest table, on a slow machine."""
@@ -112,7 +112,7 @@ _workers = Workers()
 atexit.register(_workers.end)
 
 
-def make_benchmark(name: str, sizes: tuple[int, ...], count: int) -> Benchmark:
+def make_benchmark(name: str, sizes: tuple[int, ...], count: int, rounds: int) -> Benchmark:
     """Return the benchmark of one curve, the contestants of which are sizes."""
     curve = CURVES[name]
     shown = {f"{size:,}": size for size in sizes if size <= curve.largest}
@@ -129,14 +129,15 @@ def make_benchmark(name: str, sizes: tuple[int, ...], count: int) -> Benchmark:
         reference=first,
         goals=(Goal(f"{curve.title}: {last} against {first}", last, first, due=curve.due, moonshot=moonshot),),
         notes=("In process, without a socket; limits are raised. Less than 1 is worse than the first row.",),
-        rounds=5,
+        rounds=rounds,
     )
 
 
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
     sizes, count = (SIZES, 2_000) if is_full else (QUICK_SIZES, 500)
-    return [make_benchmark(name, sizes, count) for name in CURVES]
+    rounds = 5 if is_full else 3
+    return [make_benchmark(name, sizes, count, rounds) for name in CURVES]
 
 
 def measure_within(measured: Measured, count: int) -> float:
