@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
@@ -84,7 +84,7 @@ async def run_on_asyncio(open_get: OpenGet, port: int, tasks: int, seconds: floa
 
 
 @asynccontextmanager
-async def open_ours(port: int):  # type: ignore[no-untyped-def]
+async def open_ours(port: int) -> AsyncIterator[Get]:
     """Open this package's client."""
     uri = f"coap://127.0.0.1:{port}/t"
     async with open_client(host="127.0.0.1", parameters=TransmissionParameters(nstart=MANY)) as client:
@@ -96,7 +96,7 @@ async def open_ours(port: int):  # type: ignore[no-untyped-def]
 
 
 @asynccontextmanager
-async def open_aiocoap(port: int):  # type: ignore[no-untyped-def]
+async def open_aiocoap(port: int) -> AsyncIterator[Get]:
     """Open aiocoap's client; its NSTART is always 1."""
     import aiocoap
 
@@ -115,14 +115,14 @@ async def open_aiocoap(port: int):  # type: ignore[no-untyped-def]
 
 
 @asynccontextmanager
-async def open_minimal(port: int):  # type: ignore[no-untyped-def]
+async def open_minimal(port: int) -> AsyncIterator[Get]:
     """Open the client that does what is possible, without deadlines."""
     async with MinimalClient.open(port) as client:
         yield client.get
 
 
 @asynccontextmanager
-async def open_minimal_with_deadline(port: int):  # type: ignore[no-untyped-def]
+async def open_minimal_with_deadline(port: int) -> AsyncIterator[Get]:
     """Open the same, each request with a deadline."""
     async with MinimalClient.open(port) as client:
 

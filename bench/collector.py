@@ -15,9 +15,9 @@ import attrs
 import trio
 
 from bench.children import python, running
-from bench.engine import UNLIMITED, open_silent_server, plain_site, remotes
+from bench.engine import UNLIMITED, get, open_silent_server, plain_site, remotes
 from bench.rounds import Benchmark, Contestant, Goal, Measure
-from bench.stages import LIFETIME, PER_REMOTE, get
+from bench.stages import LIFETIME, PER_REMOTE
 from trio_coap.messaging.parameters import DEFAULT_LIMITS
 
 OLDEST = 2
