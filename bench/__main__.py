@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--install-peers", action="store_true", help="install node-coap from npm first, in a cache directory"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="measure the server of the checkout in DIR too")
     parser.add_argument(
         "--compare", type=Path, metavar="FILE", help="name ratios that are worse than in FILE by a tenth"
     )
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 1 if a contestant failed, or a ratio has become worse."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    if options.before is not None:
+        os.environ[servers.BEFORE_VARIABLE] = str(options.before)
     check_names(parser, options.names, options.full)
     benchmarks = chosen(options.names, options.full)
     if options.list:

@@ -18,6 +18,7 @@ from bench.servers import (
     OURS_ANYWHERE,
     OURS_TASK,
     Program,
+    before,
     running,
 )
 
@@ -93,10 +94,21 @@ def measure(program: Program, seconds: float) -> dict[str, float]:
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """Return the benchmarks of this module."""
     seconds = FULL_SECONDS if is_full else QUICK_SECONDS
-    programs = [OURS, AIOCOAP, OURS_TASK, OURS_ANYWHERE, NODE, LIBCOAP_SERVER, LIMIT, LIMIT_TASK, ECHO]
+    programs, goals = [OURS, AIOCOAP, OURS_TASK, OURS_ANYWHERE, NODE, LIBCOAP_SERVER, LIMIT, LIMIT_TASK, ECHO], GOALS
+    if earlier := before():
+        programs.insert(1, earlier)
+        goals = [*GOALS, *_goals_against(earlier)]
 
     def contestant(program: Program) -> Contestant:
         return lambda: measure(program, seconds)
 
     contestants = {program.name: contestant(program) for program in programs}
-    return [Benchmark("server", "Servers", MEASURES, contestants, "aiocoap", "limit", GOALS, NOTES)]
+    return [Benchmark("server", "Servers", MEASURES, contestants, "aiocoap", "limit", goals, NOTES)]
+
+
+def _goals_against(earlier: Program) -> list[Goal]:
+    return [
+        Goal(f"ours, {measure.name}: times the state before", OURS.name, earlier.name, measure.name)
+        for measure in MEASURES
+        if measure.is_compared
+    ]

@@ -28,6 +28,9 @@ NODE_PACKAGE = "coap@^1.5"
 CACHE_VARIABLE = "TRIO_COAP_BENCH_CACHE"
 LIBCOAP = "coap-server-notls"
 
+BEFORE_VARIABLE = "TRIO_COAP_BENCH_BEFORE"
+"""A directory with another state of this repository, whose server is measured too."""
+
 MAX_START_SECONDS = 20.0
 PROBE_SECONDS = 0.3
 """How long to wait for the answer to one probe; while nobody listens, the kernel refuses it at once."""
@@ -114,6 +117,16 @@ def ours(name: str, kind: str = "plain", *, remember: int | None = None, lifetim
     if lifetime is not None:
         arguments += ["--lifetime", str(lifetime)]
     return Program(name, _python("ours", *arguments))
+
+
+def before() -> Program | None:
+    """Return the server of another state of this repository, if one is asked for."""
+    directory = os.environ.get(BEFORE_VARIABLE)
+    if not directory:
+        return None
+    # -P: not the package of the current directory.  The program is the same for both.
+    python = ["env", f"PYTHONPATH={Path(directory).resolve()}", sys.executable, "-P"]
+    return Program("ours, before", lambda host, port: [*python, str(HERE / "ours.py"), host, str(port), "plain"])
 
 
 def cache() -> Path:

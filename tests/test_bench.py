@@ -348,6 +348,17 @@ def test_a_payload_that_is_not_expected_is_counted() -> None:
         assert generate(server.port, requests=10, payload="something else").bad == 10
 
 
+def test_the_server_of_another_checkout_takes_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A package that cannot be imported stands for the other state: the failure says that it was taken."""
+    monkeypatch.setenv(servers.BEFORE_VARIABLE, str(tmp_path))
+    (tmp_path / "trio_coap").mkdir()
+    (tmp_path / "trio_coap" / "__init__.py").write_text("raise SystemExit('the state before')")
+    earlier = servers.before()
+    assert earlier is not None
+    with pytest.raises(RuntimeError, match="the state before"), servers.running(earlier):
+        pass
+
+
 def test_without_a_compiler_the_generator_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(Skipped, match="no C compiler"):
