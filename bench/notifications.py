@@ -15,7 +15,7 @@ import sys
 
 import trio
 
-from bench.children import MEASURED, OTHER, free_port, python, require_aiocoap, running
+from bench.children import MEASURED, OTHER, free_port, processor_time, python, require_aiocoap, running
 from bench.load import build
 from bench.rounds import Benchmark, Contestant, Goal, Measure
 from trio_coap import Limits, NotificationPolicy, Request, Site, serve
@@ -101,10 +101,10 @@ def measure(name: str, observers: int, seconds: float) -> dict[str, float]:
         with running(python("notifications", name, type), MEASURED) as server:
             port = server.read()
             is_numbered = int(name == "ours")
-            processor_started_at = server.processor_time()
+            processor_started_at = processor_time(server.process.pid)
             with running([program, port, str(observers), str(seconds), str(is_numbered)], OTHER) as sink:
                 notifications, elapsed, lost = map(float, sink.read().split())
-            processor = server.processor_time() - processor_started_at
+            processor = processor_time(server.process.pid) - processor_started_at
         if lost > notifications / 100:
             raise RuntimeError(f"{lost:,.0f} notifications were lost, {notifications:,.0f} arrived")
         figures[type] = notifications / elapsed
