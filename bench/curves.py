@@ -50,6 +50,9 @@ QUICK_SIZES = (10, 10_000)
 FILLING = 1200.0
 """Seconds for filling the largest table, on a slow machine."""
 
+OPERATIONS = 2_000
+"""In one measurement."""
+
 LONGEST = 0.5
 """Seconds for one measurement: what costs a lot is done less often."""
 
@@ -112,13 +115,13 @@ _workers = Workers()
 atexit.register(_workers.end)
 
 
-def make_benchmark(name: str, sizes: tuple[int, ...], count: int, rounds: int) -> Benchmark:
+def make_benchmark(name: str, sizes: tuple[int, ...], rounds: int) -> Benchmark:
     """Return the benchmark of one curve, the contestants of which are sizes."""
     curve = CURVES[name]
     shown = {f"{size:,}": size for size in sizes if size <= curve.largest}
     first, last = next(iter(shown)), next(reversed(shown))
     contestants: dict[str, Contestant] = {
-        text: partial(_workers.measure, name, size, count) for text, size in shown.items()
+        text: partial(_workers.measure, name, size, OPERATIONS) for text, size in shown.items()
     }
     moonshot = 1.0 if name == "exchanges" else None
     return Benchmark(
@@ -135,9 +138,8 @@ def make_benchmark(name: str, sizes: tuple[int, ...], count: int, rounds: int) -
 
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
-    sizes, count = (SIZES, 2_000) if is_full else (QUICK_SIZES, 500)
-    rounds = 5 if is_full else 3
-    return [make_benchmark(name, sizes, count, rounds) for name in CURVES]
+    sizes, rounds = (SIZES, 5) if is_full else (QUICK_SIZES, 3)
+    return [make_benchmark(name, sizes, rounds) for name in CURVES]
 
 
 def measure_within(measured: Measured, count: int) -> float:
