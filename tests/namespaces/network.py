@@ -72,7 +72,7 @@ class Host:
         """Give *interface* addresses with their prefix length, and set it up."""
         with self.entered():
             for address in addresses:
-                ip("address", "add", address, "dev", interface, *(["nodad"] if ":" in address else []))
+                ip("address", "replace", address, "dev", interface, *(["nodad"] if ":" in address else []))
             ip("link", "set", interface, "up")
 
     def wait_until_up(self, interface: str) -> None:

@@ -11,7 +11,6 @@ from tests.namespaces.conftest import MakeHost
 from tests.namespaces.network import Host, connect, ip
 from trio_coap import NON, Code, Endpoint, Request, open_endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
-from trio_coap.transports.udp import endpoint as udp_endpoint
 from trio_coap.transports.udp.groups import ALL_COAP_NODES, Memberships
 from trio_coap.transports.udp.sockets import open_socket
 
@@ -19,8 +18,8 @@ GET = Request(Code.GET, message_id=0x1234, token=b"tk", type=NON).encode()
 PATIENCE = 5
 
 
-def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketType:
-    """Open a socket on *host* that sends to groups through *interface*."""
+def open_peer(host: Host, interface: str, *, ipv6: bool, address: str = "") -> trio.socket.SocketType:
+    """Open a socket on *host* that sends to groups through *interface*, possibly from a certain *address*."""
     with host.entered():
         sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         index = socket.if_nametoindex(interface)
@@ -29,7 +28,7 @@ def open_peer(host: Host, interface: str, *, ipv6: bool) -> trio.socket.SocketTy
         else:
             mreqn = bytes(8) + index.to_bytes(4, "little")
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, mreqn)
-        sock.bind(("", 0))
+        sock.bind((address, 0))
         sock.setblocking(False)
     return trio.socket.from_stdlib_socket(sock)
 
@@ -101,10 +100,7 @@ async def test_a_message_to_a_group_goes_out_by_each_interface(neighbours: list[
             assert len(heard) == 1, "one message, with one message ID"
 
 
-async def test_an_interface_that_comes_later_is_joined_too(
-    own_host: Host, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(udp_endpoint, "LOOK_INTERVAL", 0.05)
+async def test_an_interface_that_comes_later_is_joined_too(own_host: Host, make_host: MakeHost) -> None:
     arrived = trio.Event()
 
     class Listener:

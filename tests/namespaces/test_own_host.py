@@ -27,8 +27,9 @@ def neighbour(own_host: Host, make_host: MakeHost) -> Host:
     other.add_addresses("wire", "10.0.1.2/24", "2001:db8:1::2/64")
     own_host.wait_until_up("own")
     other.wait_until_up("wire")
-    for family, prohibited in (("-4", "10.9.2.0/24"), ("-6", "2001:db8:b::/48")):
-        ip(family, "route", "add", "prohibit", prohibited)
+    for number, kind in enumerate(("unreachable", "prohibit", "blackhole"), start=1):
+        ip("route", "add", kind, f"10.9.{number}.0/24")
+        ip("-6", "route", "add", kind, f"2001:db8:9:{number}::/64")
     return other
 
 
@@ -39,7 +40,11 @@ def neighbour(own_host: Host, make_host: MakeHost) -> Host:
         pytest.param("10.77.0.1", errno.ENETUNREACH, id="no route, IPv4"),
         pytest.param("[2001:db8:77::1]", errno.ENETUNREACH, id="no route, IPv6"),
         pytest.param("10.9.2.1", errno.EACCES, id="prohibited, IPv4"),
-        pytest.param("[2001:db8:b::1]", errno.EACCES, id="prohibited, IPv6"),
+        pytest.param("[2001:db8:9:2::1]", errno.EACCES, id="prohibited, IPv6"),
+        pytest.param("10.9.1.1", errno.EHOSTUNREACH, id="unreachable, IPv4"),
+        pytest.param("[2001:db8:9:1::1]", errno.EHOSTUNREACH, id="unreachable, IPv6"),
+        pytest.param("10.9.3.1", errno.EINVAL, id="a black hole, IPv4"),
+        pytest.param("[2001:db8:9:3::1]", errno.EINVAL, id="a black hole, IPv6"),
     ],
 )
 async def test_what_cannot_be_sent_fails_at_once(neighbour: Host, address: str, number: int, is_wildcard: bool) -> None:

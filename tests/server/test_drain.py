@@ -18,6 +18,7 @@ from trio_coap import (
     NON,
     Block,
     Code,
+    Endpoint,
     Message,
     NotificationPolicy,
     Observable,
@@ -158,6 +159,78 @@ async def test_a_response_that_is_not_acknowledged_takes_no_other_one_with_it(
         for _ in range(5):
             assert (await run.receive()).token == b"0"
         assert (await run.receive()).token == b"1"
+
+
+GROUP = Endpoint(host="224.0.1.187")
+
+
+def ask_group(run: Run, *, payload: bytes = b"", message_id: int = 1) -> None:
+    run.endpoint.join_group(GROUP.uri_host)
+    run.peer.send(make_request(type=NON, message_id=message_id, payload=payload), GROUP)
+
+
+async def test_a_response_to_a_group_request_goes_out_at_once_when_nothing_else_is_waited_for(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    """Its leisure would end when the server does; there is no reason to keep that waiting."""
+    async with open_run(slow, coap_network) as run:
+        for number in range(5):
+            ask_group(run, payload=b"x", message_id=number)
+        await trio.sleep(0.1)
+        before = run.endpoint.statistics().tx_messages
+        assert before < 5
+        started_at = trio.current_time()
+        await run.start_draining()
+        assert await run.is_over()
+        for _ in range(5):
+            response = await run.receive()
+            assert (response.type, response.text) == (NON, "quick")
+        assert trio.current_time() - started_at < 1
+        assert await run.peer.hears_nothing(300), "each once"
+        assert run.endpoint.statistics().turned_away == {}
+
+
+async def test_a_handler_that_answers_a_group_is_waited_for_but_not_its_leisure(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(slow, coap_network) as run:
+        ask_group(run)
+        await trio.sleep(1)
+        started_at = trio.current_time()
+        await run.start_draining()
+        assert not await run.is_over()
+        await run.drained.wait()
+        assert trio.current_time() - started_at == pytest.approx(9, abs=0.1)
+        assert (await run.receive()).text == "slow"
+
+
+async def test_leisure_ends_early_for_nobody_as_long_as_something_else_is_waited_for(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    async with open_run(slow, coap_network) as run:
+        ask_group(run, payload=b"x")
+        run.send(make_request(type=NON, message_id=2, token=b"2"))
+        await trio.sleep(0.01)
+        due_in = [entry.respond_at for state in run.endpoint.states() for entry in state.rcvd_cache.all_entries()]
+        (respond_at,) = [at for at in due_in if at is not None]
+        await run.start_draining()
+        assert (await run.receive()).text == "quick"
+        assert trio.current_time() == pytest.approx(respond_at, abs=0.1)
+        assert not await run.is_over()
+        assert (await run.receive()).text == "slow"
+
+
+async def test_a_response_to_a_group_request_that_waits_when_all_is_cancelled_is_dropped_and_counted(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    with trio.CancelScope() as scope:
+        async with open_run(slow, coap_network) as run:
+            ask_group(run, payload=b"x")
+            await trio.sleep(0.01)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert run.endpoint.statistics().tx_messages == 0
+    assert run.endpoint.statistics().turned_away == {"responses to group requests": 1}
 
 
 async def test_observers_get_a_last_notification(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:

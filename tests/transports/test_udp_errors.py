@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.transports.sockets import LOOPBACKS, PATIENCE, closed_port, counting_socket, open_raw
+from tests.transports.sockets import LOOPBACKS, PATIENCE, StandIn, closed_port, counting_socket, open_raw
 from trio_coap import (
     Client,
     Code,
@@ -160,6 +160,21 @@ async def test_a_pending_error_about_one_peer_does_not_keep_a_request_from_anoth
             sock.send_errors = [OSError(errno.ENETUNREACH, "no route")] * SEND_ATTEMPTS
             with pytest.raises(NetworkError, match="no route"):
                 await client.get("coap://192.0.2.1/r")
+
+
+async def test_a_send_that_is_not_permitted_ends_its_exchange_and_no_other() -> None:
+    stand_in = StandIn()
+    endpoint = SocketEndpoint(stand_in.getsockname(), socket.AF_UNSPEC)
+    endpoint.set_bound_socket(stand_in)  # type: ignore[arg-type]
+    async with run_endpoint(endpoint):
+        client = Client(endpoint)
+        async with client.request(Code.GET, "coap://192.0.2.1/r") as other:
+            stand_in.send_errors = [PermissionError(errno.EPERM, "Operation not permitted")]
+            with pytest.raises(NetworkError, match="a firewall of this host"), trio.fail_after(1):
+                await client.get("coap://192.0.2.2/r")
+            assert endpoint.statistics().tokens == 1
+            assert other.transmissions == 1
+            assert [address for _, address in stand_in.sent] == [("192.0.2.1", 5683)]
 
 
 @pytest.mark.parametrize("has_tasks", [True, False])

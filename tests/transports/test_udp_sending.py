@@ -60,6 +60,22 @@ def test_without_its_source_address_a_datagram_leaves_somehow(number: int, repor
     assert sock.sent == [0]
 
 
+@pytest.mark.parametrize("reports_errors", [False, True])
+def test_what_a_firewall_refuses_is_not_tried_again(reports_errors: bool) -> None:
+    """No ICMP error says that: it is about this very datagram."""
+    sock = FailingSocket(errno.EPERM)
+    with pytest.raises(PermissionError, match="a firewall of this host"):
+        make_sender(sock, reports_errors=reports_errors).send(b"x", PEER, ASKED)
+    assert not sock.sent
+
+
+def test_a_firewall_on_one_interface_leaves_a_group_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "find_interfaces", lambda: {2: "refused", 3: "fine"})
+    sock = FailingSocket(errno.EPERM)
+    make_sender(sock).send(b"x", GROUP, None)
+    assert sock.sent == [1]
+
+
 @pytest.mark.parametrize("before", range(6))
 def test_what_is_not_sent_raises(before: int) -> None:
     """Whatever the order in which errors about others and those of its own come."""

@@ -272,13 +272,23 @@ class Somewhere:
     port = 5683
     hostinfo = "[2001:db8::1]"
     uri = "coap://[2001:db8::1]"
-    is_multicast = False
+
+    def __init__(self, is_multicast: bool = False) -> None:
+        self.is_multicast = is_multicast
 
 
 def test_endpoints_do_not_count_in_equality() -> None:
     there = Message(Code.GET, source_endpoint=Somewhere(), destination_endpoint=Somewhere())
     there.local_address = Somewhere()
     assert there == Message(Code.GET)
+
+
+def test_a_message_tells_whether_it_was_sent_to_a_group() -> None:
+    message = Message()
+    assert not message.is_multicast_locally
+    for is_group in (False, True):
+        message.local_address = Somewhere(is_group)
+        assert message.is_multicast_locally is is_group
 
 
 def test_replace_keeps_the_endpoints() -> None:

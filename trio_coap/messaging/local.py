@@ -409,6 +409,13 @@ class LocalEndpoint(Endpoint):
         """
         return self._reception.process_error(remote, quoted, os_error, now)
 
+    def end_leisure(self, now: float) -> None:
+        """Send at once what answers group requests and waits for its moment (section 8.2): who serves is about to go."""
+        for state in list(self.states()):
+            for entry in state.rcvd_cache.all_entries():
+                if entry.respond_at is not None:
+                    entry.process_timeout(now)
+
     def abandon(self) -> None:
         """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
         states = list(self._remotes.values())

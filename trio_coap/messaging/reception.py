@@ -158,7 +158,7 @@ class Reception:
 
         A duplicate is rejected in the same way, without any memory of the first.
         """
-        is_multicast = message.local_address is not None and message.local_address.is_multicast
+        is_multicast = message.is_multicast_locally
         is_resettable = not is_multicast
         if isinstance(message, Request):
             if is_multicast and message.type is CON:
@@ -189,7 +189,7 @@ class Reception:
         return tokens.get((None, message.token)) if listener is None else listener
 
     def _process_empty(self, message: Message, source: Endpoint, now: float) -> Message | None:
-        if message.local_address is not None and message.local_address.is_multicast:
+        if message.is_multicast_locally:
             self._reject(Reason.EMPTY_TO_GROUP, source, now)
             return None
         if message.type is NON:

@@ -275,6 +275,7 @@ class Dispatcher:
             return
         if self.observers.farewells:
             return
+        self._endpoint.end_leisure(self._endpoint.clock())
         self._when_drained()
 
     def _find_problem(self, request: Request) -> str | None:

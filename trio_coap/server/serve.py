@@ -69,7 +69,8 @@ class Server:
 
         From the first step on there are no new requests: they are answered by 5.03, later blocks of what has begun
         included.  Handlers that run finish, and their responses go out; those that read a body while it comes get the
-        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is acknowledged, or has failed.
+        rest of it.  Observers get a last notification, a 5.03 too.  What goes as a message of its own is waited for until it is
+        acknowledged, or has failed.  What answers a group goes out at once then, without the rest of its leisure.
 
         Example::
 

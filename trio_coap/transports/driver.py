@@ -117,12 +117,16 @@ class DrivenEndpoint(LocalEndpoint):
             with trio.CancelScope(deadline=next_due) as self._wakeup:
                 await trio.sleep_forever()
 
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        """Start the two tasks; a subclass may start more, as long as there is something for them to do."""
+        nursery.start_soon(self._receive_task)
+        nursery.start_soon(self._cache_task)
+
     async def _run(self, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._receive_task)
-                    nursery.start_soon(self._cache_task)
+                    self._start_tasks(nursery)
         except BaseExceptionGroup as group:
             raise_single(group)
 

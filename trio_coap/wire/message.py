@@ -153,6 +153,11 @@ class Message:
         return self.code == 0
 
     @property
+    def is_multicast_locally(self) -> bool:
+        """True for a received message that was sent to a group."""
+        return self.local_address is not None and self.local_address.is_multicast
+
+    @property
     def text(self) -> str:
         """The payload as UTF-8 text; octets that are none become U+FFFD."""
         return self.payload.decode("utf-8", errors="replace")

@@ -4,7 +4,8 @@ Rule 1: one wake-up reads what is there, up to a bound, so that one fast peer st
 blocks and never waits; what does not fit into the kernel's buffer is lost and counted, and a Confirmable message is
 sent again anyway.  Rule 3: on a socket for all addresses of the host an answer leaves from the address that the
 question came to.  Rule 4: an ICMP error ends the one exchange whose datagram it quotes, and nothing else.  Rule 5: what
-goes to a group goes out by each interface, as one message.
+goes to a group goes out by each interface, as one message.  Rule 6: while it is in groups, a third task in the nursery
+follows the interfaces (:mod:`trio_coap.transports.udp.following`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
-from trio_coap.messaging.timer import Timer
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
-from trio_coap.transports.udp.groups import LOOK_INTERVAL, Memberships, find_interfaces, ignore_foreign_groups, set_hops
+from trio_coap.transports.udp.following import GroupFollower
+from trio_coap.transports.udp.groups import find_interfaces, ignore_foreign_groups, set_hops
 from trio_coap.transports.udp.pktinfo import ANCILLARY_SIZE, GroupAddress, PacketInfo, enable_packet_info
 from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
 from trio_coap.transports.udp.sockets import kernel_drops, open_socket
@@ -49,8 +50,6 @@ class SocketEndpoint(DrivenEndpoint):
         self._socket: socket.socket | None = None
         self._sender: Sender | None = None
         self._packet_info: PacketInfo | None = None
-        self._memberships: Memberships | None = None
-        self._wanted_groups: dict[Endpoint, tuple[str, ...] | None] = {}
         self._reports_errors = False
         self._has_errors = False
         self._socket_changed = trio.Event()
@@ -60,7 +59,8 @@ class SocketEndpoint(DrivenEndpoint):
         self._errors_ignored: Counter[str] = Counter()
         self.capabilities: Capabilities = NO_CAPABILITIES
         super()._reset()
-        self._look_timer = Timer(self.queue, self._look_for_interfaces) if hasattr(self, "queue") else None
+        if hasattr(self, "queue"):  # Otherwise the constructor is still at work, and calls again.
+            self._groups = GroupFollower(self.queue)
 
     @classmethod
     def create_bound_endpoint(
@@ -124,9 +124,8 @@ class SocketEndpoint(DrivenEndpoint):
             bound = sock.getsockname()
             if canonical_address(bound[0], bound[1], AF_UNSPEC, *bound[3:4]).sockaddr != self.sockaddr:
                 raise LocalProtocolError(f"the socket is bound to {bound}, the endpoint's address is {self.sockaddr}")
-        if self._memberships is not None:
-            self._wanted_groups = self._memberships.wanted
-        self._memberships = self._packet_info = None
+        self._groups.use_socket(None)
+        self._packet_info = None
         self.capabilities = NO_CAPABILITIES
         self._reports_errors = False
         self._sender = None
@@ -151,9 +150,8 @@ class SocketEndpoint(DrivenEndpoint):
                 sock, is_wildcard=is_wildcard, tells=tells, reports=self._reports_errors
             )
             ignore_foreign_groups(sock)
-            if self._wanted_groups and tells:
-                self._memberships = Memberships(sock)
-                self._memberships.rejoin(self._wanted_groups)
+            if tells:
+                self._groups.use_socket(sock)
         self._sender = Sender(
             sock,
             family,
@@ -201,11 +199,7 @@ class SocketEndpoint(DrivenEndpoint):
         sock = self._require_socket()
         group = Endpoint(host=address, port=self.port)
         self._require_groups(group, address)
-        if self._memberships is None:
-            self._memberships = Memberships(sock)
-        self._memberships.join(group, interfaces)
-        assert self._look_timer is not None
-        self._look_timer.start(self.clock() + LOOK_INTERVAL)
+        self._groups.join(sock, group, interfaces, self.clock())
 
     def _require_groups(self, group: Endpoint, address: str) -> None:
         if not self.is_unspecified:
@@ -219,21 +213,13 @@ class SocketEndpoint(DrivenEndpoint):
 
     def leave_group(self, address: str) -> None:
         """Receive no more what is sent to the group at *address*; leaving twice is fine."""
-        group = Endpoint(host=address, port=self.port)
-        self._wanted_groups.pop(group, None)
-        if self._memberships is not None:
-            self._memberships.leave(group)
+        self._groups.leave(Endpoint(host=address, port=self.port))
 
     def group_address(self, group: Endpoint, interfaces: Iterable[str]) -> GroupAddress:
         """See :meth:`DrivenEndpoint.group_address`."""
         if self._packet_info is None:
             raise LocalProtocolError(f"{self!r} cannot choose interfaces; bind it to ::")
         return GroupAddress(group, tuple(find_interfaces(tuple(interfaces))))
-
-    def _look_for_interfaces(self, now: float) -> None:
-        if self._memberships is not None and self._look_timer is not None:
-            self._memberships.refresh()
-            self._look_timer.start(now + LOOK_INTERVAL)
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint and its socket have counted; see :class:`EndpointStatistics`."""
@@ -253,6 +239,7 @@ class SocketEndpoint(DrivenEndpoint):
         return attrs.evolve(statistics, socket=of_socket)
 
     def _close_transport(self) -> None:
+        self._groups.close()
         sock = self._socket
         self.bound_socket = None
         if sock is not None:
@@ -285,6 +272,10 @@ class SocketEndpoint(DrivenEndpoint):
                 self._process_errors(sock, trio.current_time())
                 continue
             return data, self._source(sockaddr)
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        super()._start_tasks(nursery)
+        self._groups.run_in(nursery)
 
     async def _receive_task(self) -> None:
         while not self.is_closed:

@@ -1,8 +1,8 @@
 """Membership in groups, on interfaces that are there and on those that come later (:rfc:`7252` section 12.8).
 
 Rule 1: a group is joined on each interface that can do multicast, or on those that are named.  Rule 2: what cannot be
-joined is logged once and passed over: the others work.  Rule 3: looking for new interfaces is a timer among the entries,
-no task.
+joined is logged once and passed over: the others work.  Rule 3: who follows the interfaces says when to look at them
+(:mod:`trio_coap.transports.udp.following`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from socket import AF_INET, AF_INET6
 from typing import final
 
@@ -23,9 +23,6 @@ _logger = logging.getLogger(__name__)
 
 ALL_COAP_NODES = ("224.0.1.187", "ff02::fd", "ff05::fd")
 """The All CoAP Nodes groups: of IPv4, and of IPv6 on the link and on the site (:rfc:`7252` section 12.8)."""
-
-LOOK_INTERVAL = 10.0
-"""How often to look for new interfaces, in seconds."""
 
 MAX_INTERFACES = 256
 """Interfaces that are joined on, or sent to, at most: a host of containers may have thousands."""
@@ -119,6 +116,11 @@ class Memberships:
         self._wanted.pop(group, None)
         self._drop({entry for entry in self._joined if entry[0] is group})
         self._failed = {entry for entry in self._failed if entry[0] is not group}
+
+    def renew(self, indices: Collection[int] | None = None) -> None:
+        """Join again on interfaces that have gone and may be back, by their *indices*; by default on all."""
+        self._drop({entry for entry in self._joined if indices is None or entry[1] in indices})
+        self.refresh()
 
     def refresh(self) -> None:
         """Join on interfaces that have come since; forget those that have gone."""

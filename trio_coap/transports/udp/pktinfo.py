@@ -1,8 +1,9 @@
 """Which of our addresses a datagram came to, and which one an answer leaves from (IPV6_PKTINFO, IP_PKTINFO; RFC 3542).
 
-Rule 1: an answer leaves from the address that was asked; a group is no source address, so that what answers a group request
-names the interface only, and the system picks the address (:rfc:`7252` section 8.2).  Rule 2: what a socket can tell is
-found out by trying.
+Rule 1: an answer leaves from the address that was asked, by whichever interface leads back: that may be another one than the
+question came in by.  Only a link-local address goes with its interface.  Rule 2: a group is no source address, so that what
+answers a group request names the interface only, and the system picks the address (:rfc:`7252` section 8.2).  Rule 3: what a
+socket can tell is found out by trying.
 """
 
 from __future__ import annotations

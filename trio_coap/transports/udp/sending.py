@@ -3,7 +3,8 @@
 Rule 1: what does not fit into the kernel's buffer is lost and counted.  Rule 2: an ICMP error about an earlier datagram makes
 a send fail once, whoever it was about: it is tried again.  Rule 3: what goes to a group goes out by each interface.
 Rule 4: what cannot leave from the address that was asked, because that is gone, leaves from another; an error counts as
-such when it comes twice, as a router's "no route" about somebody else looks the same.
+such when it comes twice, as a router's "no route" about somebody else looks the same.  Rule 5: what a firewall of this host
+refuses is not tried again: no ICMP error says that, so that it is about this very datagram.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ class Sender:
             except BlockingIOError:
                 self._counters.turned_away[SEND_BUFFER] += 1
             except OSError as exc:
+                if exc.errno == errno.EPERM:
+                    raise OSError(exc.errno, f"a firewall of this host refuses it: {exc.strerror}") from exc
                 self.has_errors = self._reports_errors
                 is_source_suspect = bool(ancillary) and may_drop and exc.errno in _SOURCE_GONE
                 if not attempts_left or not (self._reports_errors or is_source_suspect):
