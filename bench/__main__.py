@@ -18,7 +18,18 @@ from pathlib import Path
 from bench import servers, tables
 from bench.rounds import FULL_ROUNDS, QUICK_ROUNDS, Benchmark, Result, Skipped, run
 
-MODULES: tuple[str, ...] = ("server", "stalls")
+MODULES: tuple[str, ...] = (
+    "server",
+    "stalls",
+    "clients",
+    "blockwise",
+    "notifications",
+    "codec",
+    "memory",
+    "imports",
+    "collector",
+    "curves",
+)
 """The modules of bench/ with a function ``benchmarks``, in the order of the report."""
 
 TABLES = ("cache", "blocks")
