@@ -7,6 +7,8 @@ measured in :mod:`bench.blocks`.
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import random
 import sys
 import time
@@ -14,23 +16,25 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from bench.children import MEASURED, OTHER, free_port, python, require_aiocoap, running
+from bench.children import MEASURED, OTHER, free_port, processor_time, python, require_aiocoap, running
 from bench.rounds import Benchmark, Contestant, Goal, Measure
+from trio_coap import Request, Site, open_client, serve
 
 BODY = random.Random(7959).randbytes(1024 * 1024)
 MAX_TRANSFERS = 60
 """From one local endpoint: each takes 1024 of 65,536 message IDs."""
 
 DOWN = Measure("GET", "MB/s", is_higher_better=True)
+DOWN_CPU, UP_CPU = Measure("GET, CPU", "ms"), Measure("PUT, CPU", "ms")
+"""Of both ends, for one transfer."""
+
 UP = Measure("PUT", "MB/s", is_higher_better=True)
 
 Transfer = Callable[[], Awaitable[None]]
 
 
-async def serve_ours() -> None:
-    """Serve the body with this package, and say the port."""
-    from trio_coap import Request, Site, serve
-
+def make_site() -> Site:
+    """Return a site of this package that gives and takes the body."""
     site = Site()
 
     @site.get("/body")
@@ -41,6 +45,12 @@ async def serve_ours() -> None:
     def put(request: Request) -> None:
         assert len(request.payload) == len(BODY)
 
+    return site
+
+
+async def serve_ours() -> None:
+    """Serve the body with this package, and say the port."""
+    site = make_site()
     async with trio.open_nursery() as nursery:
         server = await nursery.start(lambda task_status: serve(site, "127.0.0.1", 0, task_status=task_status))
         print(server.endpoint.port, flush=True)
@@ -67,22 +77,33 @@ async def serve_aiocoap() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def _repeat(transfer: Transfer, seconds: float) -> float:
-    """Return how many MB a second *transfer* moves, in *seconds* or a little more."""
+async def _repeat(transfer: Transfer, seconds: float, server: int) -> list[float]:
+    """Repeat *transfer* for *seconds* or a little more; the first one does not count.
+
+    Args:
+      transfer: moves the body once.
+      seconds: for how long.
+      server: the process of the server, in which this may be.
+
+    Returns:
+      MB a second, and milliseconds of processor time of both processes for one transfer.
+    """
+    processes = {server, os.getpid()}
+    await transfer()
+    processor_started_at = sum(map(processor_time, processes))
     started_at = time.perf_counter()
     count = 0
     while (elapsed := time.perf_counter() - started_at) < seconds or not count:
-        if count == MAX_TRANSFERS:
+        if count + 1 == MAX_TRANSFERS:
             break
         await transfer()
         count += 1
-    return count * len(BODY) / elapsed / 1e6
+    processor = sum(map(processor_time, processes)) - processor_started_at
+    return [count * len(BODY) / elapsed / 1e6, processor / count * 1e3]
 
 
-async def move_ours(port: int, seconds: float) -> list[float]:
-    """Return MB/s down and up of this package's client."""
-    from trio_coap import open_client
-
+async def move_ours(port: int, seconds: float, server: int) -> list[list[float]]:
+    """Return what :func:`_repeat` does, down and up, of this package's client."""
     uri = f"coap://127.0.0.1:{port}/body"
 
     async def down() -> None:
@@ -95,12 +116,12 @@ async def move_ours(port: int, seconds: float) -> list[float]:
     speeds = []
     for transfer in (down, up):
         async with open_client(host="127.0.0.1") as client:
-            speeds.append(await _repeat(transfer, seconds))
+            speeds.append(await _repeat(transfer, seconds, server))
     return speeds
 
 
-async def move_aiocoap(port: int, seconds: float) -> list[float]:
-    """Return MB/s down and up of aiocoap's client."""
+async def move_aiocoap(port: int, seconds: float, server: int) -> list[list[float]]:
+    """Return the same of aiocoap's client."""
     import aiocoap
 
     uri = f"coap://127.0.0.1:{port}/body"
@@ -116,13 +137,13 @@ async def move_aiocoap(port: int, seconds: float) -> list[float]:
     speeds = []
     for transfer in (down, up):
         context = await aiocoap.Context.create_client_context(transports=["udp6"])
-        speeds.append(await _repeat(transfer, seconds))
+        speeds.append(await _repeat(transfer, seconds, server))
         await context.shutdown()
     return speeds
 
 
 def measure(name: str, seconds: float) -> dict[str, float]:
-    """Return MB/s down and up between two processes.
+    """Measure transfers between two processes.
 
     Raises:
       Skipped: if aiocoap is meant, and is not installed.
@@ -131,14 +152,15 @@ def measure(name: str, seconds: float) -> dict[str, float]:
         require_aiocoap()
     with running(python("blockwise", "serve", name), OTHER) as server:
         port = server.read()
-        with running(python("blockwise", "move", name, port, seconds), MEASURED) as client:
-            down, up = map(float, client.read().split())
-    return {DOWN.name: down, UP.name: up}
+        with running(python("blockwise", "move", name, port, seconds, server.process.pid), MEASURED) as client:
+            figures = map(float, client.read().split())
+    names = [measure.name for measure in (DOWN, DOWN_CPU, UP, UP_CPU)]
+    return {name: figure for name, figure in zip(names, figures, strict=True) if not math.isnan(figure)}
 
 
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
-    seconds = 3.0 if is_full else 1.0
+    seconds = 3.0 if is_full else 0.4
     contestants: dict[str, Contestant] = {
         "ours": lambda: measure("ours", seconds),
         "aiocoap": lambda: measure("aiocoap", seconds),
@@ -147,14 +169,14 @@ def benchmarks(is_full: bool) -> list[Benchmark]:
         Benchmark(
             "blockwise",
             "1 MiB block-wise over loopback, blocks of 1024",
-            (DOWN, UP),
+            (DOWN, UP, DOWN_CPU, UP_CPU),
             contestants,
             reference="aiocoap",
             goals=(
                 Goal("1 MiB block-wise, GET, times aiocoap", "ours", "aiocoap", DOWN.name, 3, 5),
                 Goal("1 MiB block-wise, PUT, times aiocoap", "ours", "aiocoap", UP.name, 3, 5),
             ),
-            notes=("Both ends of one make, on a core each; one block at a time, as RFC 7959 has it.",),
+            notes=("Both ends of one make, on a core each; one block at a time. CPU: of both ends, for one transfer.",),
         )
     ]
 
@@ -167,9 +189,12 @@ def _run(words: list[str]) -> None:
         else:
             trio.run(serve_ours)
     else:
-        port, seconds = int(words[2]), float(words[3])
-        aiocoaps = name == "aiocoap"
-        print(*(asyncio.run(move_aiocoap(port, seconds)) if aiocoaps else trio.run(move_ours, port, seconds)))
+        port, seconds, server = int(words[2]), float(words[3]), int(words[4])
+        if name == "aiocoap":
+            figures = asyncio.run(move_aiocoap(port, seconds, server))
+        else:
+            figures = trio.run(move_ours, port, seconds, server)
+        print(*figures[0], *figures[1])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ in time has failed.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import select
 import socket
@@ -61,14 +62,6 @@ class Child:
         self.process.stdin.write(f"{line}\n".encode())
         return self.read()
 
-    def processor_time(self) -> float:
-        """Return the seconds of processor time that its first thread has had; NaN where the system does not say."""
-        try:
-            nanoseconds = Path(f"/proc/{self.process.pid}/schedstat").read_text(encoding="ascii").split()[0]
-        except OSError:
-            return float("nan")
-        return int(nanoseconds) / 1e9
-
     def end(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
@@ -87,6 +80,15 @@ def running(command: Sequence[str], core: int = MEASURED) -> Iterator[Child]:
         yield child
     finally:
         child.end()
+
+
+def processor_time(pid: int) -> float:
+    """Return the seconds of processor time that the first thread of a process has had; NaN where the system does not say."""
+    try:
+        nanoseconds = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]
+    except OSError:
+        return math.nan
+    return int(nanoseconds) / 1e9
 
 
 def python(module: str, *words: object) -> list[str]:

@@ -45,10 +45,13 @@ from bench.stages import (
 )
 
 SIZES = (10, 100, 1_000, 10_000, 100_000, 300_000, 1_000_000)
-QUICK_SIZES = (10, 1_000, 10_000)
+QUICK_SIZES = (10, 10_000)
 
 FILLING = 1200.0
 """Seconds for filling the largest table, on a slow machine."""
+
+OPERATIONS = 2_000
+"""In one measurement."""
 
 LONGEST = 0.5
 """Seconds for one measurement: what costs a lot is done less often."""
@@ -112,13 +115,13 @@ _workers = Workers()
 atexit.register(_workers.end)
 
 
-def make_benchmark(name: str, sizes: tuple[int, ...], count: int) -> Benchmark:
+def make_benchmark(name: str, sizes: tuple[int, ...], rounds: int) -> Benchmark:
     """Return the benchmark of one curve, the contestants of which are sizes."""
     curve = CURVES[name]
     shown = {f"{size:,}": size for size in sizes if size <= curve.largest}
     first, last = next(iter(shown)), next(reversed(shown))
     contestants: dict[str, Contestant] = {
-        text: partial(_workers.measure, name, size, count) for text, size in shown.items()
+        text: partial(_workers.measure, name, size, OPERATIONS) for text, size in shown.items()
     }
     moonshot = 1.0 if name == "exchanges" else None
     return Benchmark(
@@ -129,14 +132,14 @@ def make_benchmark(name: str, sizes: tuple[int, ...], count: int) -> Benchmark:
         reference=first,
         goals=(Goal(f"{curve.title}: {last} against {first}", last, first, due=curve.due, moonshot=moonshot),),
         notes=("In process, without a socket; limits are raised. Less than 1 is worse than the first row.",),
-        rounds=5,
+        rounds=rounds,
     )
 
 
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
-    sizes, count = (SIZES, 2_000) if is_full else (QUICK_SIZES, 500)
-    return [make_benchmark(name, sizes, count) for name in CURVES]
+    sizes, rounds = (SIZES, 5) if is_full else (QUICK_SIZES, 3)
+    return [make_benchmark(name, sizes, rounds) for name in CURVES]
 
 
 def measure_within(measured: Measured, count: int) -> float:

@@ -78,7 +78,7 @@ def traced_elsewhere(exchanges: int, remotes: int) -> float:
 
 def benchmarks(is_full: bool) -> list[Benchmark]:
     """See :mod:`bench.__main__`."""
-    exchanges = 100_000 if is_full else 20_000
+    exchanges = 100_000 if is_full else 10_000
     of_ours = ours("ours", remember=10 * exchanges)
     programs = {"ours": of_ours, "aiocoap": AIOCOAP, "node-coap": NODE, "libcoap": LIBCOAP_SERVER, "limit": LIMIT}
     contestants: dict[str, Contestant] = {

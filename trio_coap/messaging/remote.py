@@ -133,7 +133,7 @@ class RemoteEndpointState:
         Raises:
           LocalProtocolError: if all are in use.
         """
-        taken, local = self.sent_cache._entries, self.local
+        taken, local = self.sent_cache.by_id, self.local
         if len(taken) >= MESSAGE_IDS:
             raise LocalProtocolError(f"all message IDs for {self.endpoint.uri} are in use")
         message_id = self._next_message_id
@@ -149,7 +149,7 @@ class RemoteEndpointState:
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
         """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""
         shortest = parameters.ack_timeout
-        fraction = int.from_bytes(self.local.random_octets(4), "big") / 0x1_0000_0000
+        fraction = int.from_bytes(self.local.random.take(4), "big") / 0x1_0000_0000
         return shortest + shortest * (parameters.ack_random_factor - 1) * fraction
 
     def submit(
@@ -339,7 +339,7 @@ class RemoteEndpointState:
         self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(cache._entries) < MESSAGE_IDS:
+        if message_id is None and len(cache.by_id) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload

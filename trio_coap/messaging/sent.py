@@ -145,12 +145,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._message = message
         self.message_id = message.message_id
         self.created_at = self._begun_at = now
-        self.activated_at = None
-        self.queue_time = None
+        self.activated_at = self.queue_time = None
         self.queue_place = -1
         self.destination_endpoint = destination_endpoint
         self.state = _PENDING
-        self.transmissions = 0
+        self.transmissions = self._attempts = 0
         self.reply_type: MessageType | None = None
         self.listener = listener
         self.when_sent: Callable[[], None] | None = None
@@ -160,7 +159,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._answers = answers
         self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
-        self._attempts = 0
         self._remote = remote
         self._parameters = parameters
         self._local_address = local_address

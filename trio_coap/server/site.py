@@ -202,11 +202,12 @@ class Site:
 
     def _find(self, request: Request) -> tuple[Resource, dict[str, Any]] | None:
         path = request.options.uri_path
+        # A literal path goes before parameters: most requests have found what they want then.
+        node: Node | None = self._root
+        for segment in path:
+            node = None if node is None else node.children.get(segment)
+        if node is not None and node.resource is not None:
+            return node.resource, {}
         if path == WELL_KNOWN_CORE and self._core is not None:
-            # Like any literal path, it goes before parameters.
-            node: Node | None = self._root
-            for segment in path:
-                node = None if node is None else node.children.get(segment)
-            if node is None or node.resource is None:
-                return self._core, {}
+            return self._core, {}
         return find_resource(self._root, path, 0, {})
