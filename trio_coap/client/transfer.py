@@ -83,6 +83,28 @@ class Progress:
 
 
 @final
+class _Numbers:
+    """The smallest numbers that are free, each in O(log n)."""
+
+    __slots__ = ("_free", "_next")
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._next = 0
+
+    def take(self) -> int:
+        if self._free:
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
+
+    def release(self, number: int) -> bool:
+        """Take *number* back; say whether that was the last one."""
+        heapq.heappush(self._free, number)
+        return len(self._free) == self._next
+
+
+@final
 class RequestTags:
     """Gives a Request-Tag to each body that is on its way (:rfc:`9175` section 3).
 
@@ -92,20 +114,16 @@ class RequestTags:
 
     def __init__(self) -> None:
         """Begin with the shortest tag, the empty one."""
-        self._free: list[int] = []
-        self._next = 0
-        self._short: dict[str, set[int]] = {}
+        self._tags = _Numbers()
+        self._short: dict[str, _Numbers] = {}
 
     def take(self) -> int:
         """Return a tag that no other body has."""
-        if self._free:
-            return heapq.heappop(self._free)
-        self._next += 1
-        return self._next - 1
+        return self._tags.take()
 
     def release(self, tag: int) -> None:
         """Take *tag* back."""
-        heapq.heappush(self._free, tag)
+        self._tags.release(tag)
 
     def enter(self, uri: str) -> int:
         """Return the number of a request for *uri* that is one message, but whose response may be long.
@@ -114,17 +132,12 @@ class RequestTags:
         """
         numbers = self._short.get(uri)
         if numbers is None:
-            self._short[uri] = {0}
-            return 0
-        number = next(number for number in range(len(numbers) + 1) if number not in numbers)
-        numbers.add(number)
-        return number
+            numbers = self._short[uri] = _Numbers()
+        return numbers.take()
 
     def leave(self, uri: str, number: int) -> None:
         """Take *number* back: the transfer is over, however it ended."""
-        numbers = self._short[uri]
-        numbers.discard(number)
-        if not numbers:
+        if self._short[uri].release(number):
             del self._short[uri]
 
     @staticmethod
