@@ -111,10 +111,11 @@ class Limits:
     """
 
     max_remembered: int = 100_000
-    """Exchanges remembered to recognize duplicates, all remotes together.  Each takes about 1.1 kB besides
-    its octets, and each remote 1.8 kB: the defaults mean 110 MB, 120 MB for all remotes that there may be, and
-    ``max_remembered_octets``.  Above it the oldest answers to idempotent requests, responses and errors are forgotten first, which :rfc:`7252` section 4.5 allows; other requests go unanswered until
-    there is room, and their senders repeat them."""
+    """Exchanges remembered to recognize duplicates, all remotes together.  Each takes about 300 octets besides
+    its own, and each remote 2 kB: the defaults mean 30 MB, 130 MB for all remotes that there may be, and
+    ``max_remembered_octets``.  Above it the oldest answers to idempotent requests, responses and errors are forgotten
+    first, which :rfc:`7252` section 4.5 allows; other requests go unanswered until there is room, and their senders
+    repeat them."""
 
     max_remembered_octets: int = 32 * 1024 * 1024
     """Octets of remembered requests, replies and their datagrams, likewise."""
