@@ -13,18 +13,17 @@ if TYPE_CHECKING:
     from trio_coap.client import (
         BlockTransferError,
         BodyTooLarge,
-        CacheStatistics,
         Client,
         GroupRequest,
         Observation,
         Progress,
         RepresentationChanged,
         RequestHandle,
-        ResponseCache,
         StreamedResponse,
         UnprocessableResponse,
         open_client,
     )
+    from trio_coap.client.cache import CacheStatistics, ResponseCache
     from trio_coap.messaging.endpoint import COAP_PORT, COAPS_PORT, Endpoint
     from trio_coap.messaging.errors import (
         DeliveryError,
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
         ObservableHandler,
         Resource,
         Server,
-        ServerStatistics,
         Site,
         StreamedBody,
         StreamedRequest,
@@ -59,6 +57,7 @@ if TYPE_CHECKING:
         require_fresh,
         serve,
     )
+    from trio_coap.server.statistics import ServerStatistics
     from trio_coap.transports.udp.capabilities import Capabilities
     from trio_coap.transports.udp.endpoint import SocketEndpoint
     from trio_coap.transports.udp.groups import ALL_COAP_NODES
@@ -221,18 +220,17 @@ _NAMES = {
     "trio_coap.client": (
         "BlockTransferError",
         "BodyTooLarge",
-        "CacheStatistics",
         "Client",
         "GroupRequest",
         "Observation",
         "Progress",
         "RepresentationChanged",
         "RequestHandle",
-        "ResponseCache",
         "StreamedResponse",
         "UnprocessableResponse",
         "open_client",
     ),
+    "trio_coap.client.cache": ("CacheStatistics", "ResponseCache"),
     "trio_coap.messaging.endpoint": ("COAP_PORT", "COAPS_PORT", "Endpoint"),
     "trio_coap.messaging.errors": (
         "DeliveryError",
@@ -257,7 +255,6 @@ _NAMES = {
         "ObservableHandler",
         "Resource",
         "Server",
-        "ServerStatistics",
         "Site",
         "StreamedBody",
         "StreamedRequest",
@@ -267,6 +264,7 @@ _NAMES = {
         "require_fresh",
         "serve",
     ),
+    "trio_coap.server.statistics": ("ServerStatistics",),
     "trio_coap.transports.udp.capabilities": ("Capabilities",),
     "trio_coap.transports.udp.endpoint": ("SocketEndpoint",),
     "trio_coap.transports.udp.groups": ("ALL_COAP_NODES",),

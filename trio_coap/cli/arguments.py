@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -15,12 +14,13 @@ from trio_coap.cli.problems import UsageError
 from trio_coap.messaging.endpoint import COAP_PORT
 from trio_coap.wire.contentformats import content_format_of
 from trio_coap.wire.errors import CoapError
+from trio_coap.wire.patterns import lazy_pattern
 
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 """What blocks there are, in octets (:rfc:`7959` section 2.2)."""
 
 
-_ADDRESS = re.compile(r"(?:\[(?P<literal>[^][]+)\]|(?P<name>[^][:]*))(?::(?P<port>[0-9]{1,5}))?")
+_ADDRESS = lazy_pattern(r"(?:\[(?P<literal>[^][]+)\]|(?P<name>[^][:]*))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Unpack, final
+from typing import TYPE_CHECKING, Unpack, final
 
 from trio_coap.client.arguments import (
     RequestArguments,
@@ -16,7 +16,6 @@ from trio_coap.client.arguments import (
 from trio_coap.client.attempt import FindTargets
 from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import SAFE, Download, Upload, is_whole
-from trio_coap.client.cache import ResponseCache
 from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.multicast import GroupRequest, find_group_request
@@ -37,6 +36,9 @@ from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
+
+if TYPE_CHECKING:
+    from trio_coap.client.cache import ResponseCache
 
 
 @final

@@ -1,8 +1,6 @@
-"""What an endpoint counts."""
+"""What an endpoint has counted, for who asks: imported by the methods that say it, as few programs do."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import attrs
 
@@ -79,23 +77,3 @@ class EndpointStatistics:
 
     socket: SocketStatistics | None = None
     """What the socket has counted; None where there is none."""
-
-
-@attrs.define(eq=False)
-class Counters:
-    """The counters of an endpoint while it runs; see :class:`EndpointStatistics` for what they count."""
-
-    tx_messages: int = 0
-    tx_octets: int = 0
-    rx_messages: int = 0
-    rx_octets: int = 0
-    retransmissions: int = 0
-    duplicates: int = 0
-    sent: int = 0
-    received: int = 0
-    sent_octets: int = 0
-    """Octets that are kept of sent messages."""
-    received_octets: int = 0
-    """Octets that are kept of received messages and the replies to them."""
-    rejected: Counter[str] = attrs.Factory(Counter)
-    turned_away: Counter[str] = attrs.Factory(Counter)

@@ -6,7 +6,6 @@ segment, however many resources there are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,9 +14,10 @@ import attrs
 from trio_coap.server.resource import Resource
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
+from trio_coap.wire.patterns import lazy_pattern
 
-PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+PARAMETER = lazy_pattern(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
+_INTEGER = lazy_pattern(r"-?[0-9]{1,19}")
 
 
 @attrs.define(eq=False)

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.patterns import lazy_pattern
 
 MAX_COMPONENT_LENGTH = 255
 """Octets in a host, path segment or query argument: the limit of their options (:rfc:`7252` section 5.10)."""
@@ -32,19 +33,19 @@ _SEGMENT_SAFE = _SUB_DELIMS + ":@"
 # Section 6.5 step 8. The last example of Appendix B has %2F where this leaves "/"; both mean the same.
 _QUERY_SAFE = _SUB_DELIMS.replace("&", "") + ":@/?"
 
-_REFERENCE = re.compile(  # RFC 3986 appendix B, with the grammar of section 3.1 for the scheme
+_REFERENCE = lazy_pattern(  # RFC 3986 appendix B, with the grammar of section 3.1 for the scheme
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL
 )
-_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?")
-_FORBIDDEN = re.compile(r'[\x00-\x20"<>\\^`{|}\x7f-\x9f]')  # in no URI, nor (C1 controls) in an IRI
-_BRACKET = re.compile(r"[\[\]]")
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
-_REG_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=\u00a0-\U0010ffff-]+")
+_AUTHORITY = lazy_pattern(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?")
+_FORBIDDEN = lazy_pattern(r'[\x00-\x20"<>\\^`{|}\x7f-\x9f]')  # in no URI, nor (C1 controls) in an IRI
+_BRACKET = lazy_pattern(r"[\[\]]")
+_BAD_PERCENT = lazy_pattern(r"%(?![0-9A-Fa-f]{2})")
+_NON_ASCII = lazy_pattern(r"[^\x00-\x7f]+")
+_REG_NAME = lazy_pattern(r"[A-Za-z0-9._~!$&'()*+,;=\u00a0-\U0010ffff-]+")
 _DECIMAL_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4_ADDRESS = re.compile(rf"{_DECIMAL_OCTET}(?:\.{_DECIMAL_OCTET}){{3}}")  # RFC 3986 section 3.2.2
-_LEADING_DOTS = re.compile(r"\A(?:\.\.?/)+")
-_ZONE = re.compile(r"[^\x00-\x20\x7f-\x9f%/\[\]]+")
+_IPV4_ADDRESS = lazy_pattern(rf"{_DECIMAL_OCTET}(?:\.{_DECIMAL_OCTET}){{3}}")  # RFC 3986 section 3.2.2
+_LEADING_DOTS = lazy_pattern(r"\A(?:\.\.?/)+")
+_ZONE = lazy_pattern(r"[^\x00-\x20\x7f-\x9f%/\[\]]+")
 _ASCII_LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
