@@ -347,24 +347,10 @@ class LocalEndpoint(Endpoint):
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint has counted, and of how much it remembers."""
-        from trio_coap.messaging.statistics import EndpointStatistics
+        from trio_coap.messaging.statistics import take_snapshot
 
-        counters = self.counters
-        return EndpointStatistics(
-            tx_messages=counters.tx_messages,
-            tx_octets=counters.tx_octets,
-            rx_messages=counters.rx_messages,
-            rx_octets=counters.rx_octets,
-            retransmissions=counters.retransmissions,
-            duplicates=counters.duplicates,
-            remotes=len(self._remotes),
-            sent=counters.sent,
-            received=counters.received,
-            pending=sum(state.pending for state in self._remotes.values()),
-            tokens=len(self.tokens),
-            rejected=dict(counters.rejected),
-            turned_away=dict(counters.turned_away),
-        )
+        pending = sum(state.pending for state in self._remotes.values())
+        return take_snapshot(self.counters, remotes=len(self._remotes), pending=pending, tokens=len(self.tokens))
 
     def count_rejection(
         self, reason: str, section: str, remote: EndpointAddress, detail: str = "", *, now: float | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from trio_coap.messaging.counters import Counters
+
 
 @attrs.frozen
 class SocketStatistics:
@@ -77,3 +79,22 @@ class EndpointStatistics:
 
     socket: SocketStatistics | None = None
     """What the socket has counted; None where there is none."""
+
+
+def take_snapshot(counters: Counters, *, remotes: int, pending: int, tokens: int) -> EndpointStatistics:
+    """Return what *counters* say now, with what is counted elsewhere."""
+    return EndpointStatistics(
+        tx_messages=counters.tx_messages,
+        tx_octets=counters.tx_octets,
+        rx_messages=counters.rx_messages,
+        rx_octets=counters.rx_octets,
+        retransmissions=counters.retransmissions,
+        duplicates=counters.duplicates,
+        remotes=remotes,
+        sent=counters.sent,
+        received=counters.received,
+        pending=pending,
+        tokens=tokens,
+        rejected=dict(counters.rejected),
+        turned_away=dict(counters.turned_away),
+    )
