@@ -16,7 +16,6 @@ from trio_coap.client.arguments import (
 from trio_coap.client.attempt import FindTargets
 from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import SAFE, Download, Upload, is_whole
-from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.multicast import GroupRequest, find_group_request
 from trio_coap.client.observation import REGISTER, Observation
@@ -34,11 +33,12 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
 
 if TYPE_CHECKING:
     from trio_coap.client.cache import ResponseCache
+    from trio_coap.client.discovery import Filter
+    from trio_coap.wire.linkformat import Link
 
 
 @final
@@ -407,6 +407,8 @@ class Client:
           LinkError: if something is no filter; it is a LocalProtocolError.
           CoapError: see :class:`Client`.
         """
+        from trio_coap.client.discovery import LINK_FORMAT, find_core, read_links, write_filters
+
         query = write_filters(filters)
         base_uri = self._finder.base_uri
         if base_uri is None and isinstance(remote, Endpoint):

@@ -322,15 +322,26 @@ _REFERENCE = lazy_pattern(r'(?:[^\x00-\x20"<>\\^`{|}\x7f-\x9f%\ud800-\udfff]|%[0
 _TO_ESCAPE = lazy_pattern(r'["\\\x00-\x1f\x7f]')  # RFC 2616 section 2.2, where link format has its quoted-string from
 
 
-@attrs.frozen
+@final
 class _Rule:
     """How an attribute is written; the form *number* is bare if it is one cardinal, and quoted otherwise."""
 
-    pattern: re.Pattern[str]
-    expected: str
-    form: Literal["quoted", "bare", "number"]
-    is_single: bool = True
-    needs_value: bool = True
+    __slots__ = ("expected", "form", "is_single", "needs_value", "pattern")
+
+    def __init__(
+        self,
+        pattern: re.Pattern[str],
+        expected: str,
+        form: Literal["quoted", "bare", "number"],
+        *,
+        is_single: bool = True,
+        needs_value: bool = True,
+    ) -> None:
+        self.pattern = pattern
+        self.expected = expected
+        self.form = form
+        self.is_single = is_single
+        self.needs_value = needs_value
 
 
 # Wider than the grammar's relation-type, a lower-case name or a URI: the ETSI plugtests have rt="Type1 Type2".
@@ -342,18 +353,18 @@ _TEXT = lazy_pattern(r"[^\ud800-\udfff]*+")
 
 _RELATIONS = _Rule(_RELATION_TYPES, "names or URIs, separated by spaces", "quoted")
 _QUOTED = _Rule(_TEXT, "text that UTF-8 can encode", "quoted")
-_EXTENSION = attrs.evolve(_QUOTED, form="number", is_single=False, needs_value=False)
+_EXTENSION = _Rule(_TEXT, _QUOTED.expected, "number", is_single=False, needs_value=False)
 _EXTENDED = _Rule(_EXT_VALUE, "charset'language'text, the text percent-encoded", "bare", is_single=False)
 _RULES: Mapping[str, _Rule] = {
     "rel": _RELATIONS,
-    "rev": attrs.evolve(_RELATIONS, is_single=False),
+    "rev": _Rule(_RELATION_TYPES, _RELATIONS.expected, "quoted", is_single=False),
     "rt": _RELATIONS,
     "if": _RELATIONS,
     "anchor": _Rule(_REFERENCE, "a URI reference", "quoted"),
     "hreflang": _Rule(_LANGUAGE, "a language tag", "bare", is_single=False),
     "media": _QUOTED,
     "title": _QUOTED,
-    "title*": attrs.evolve(_EXTENDED, is_single=True),
+    "title*": _Rule(_EXT_VALUE, _EXTENDED.expected, "bare"),
     "type": _QUOTED,
     "sz": _Rule(_CARDINAL, "a number without leading zeros", "bare"),
     "ct": _Rule(_CONTENT_FORMATS, "numbers from 0 to 65535, separated by spaces", "number"),

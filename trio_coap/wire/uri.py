@@ -299,15 +299,20 @@ def remove_dot_segments(path: str) -> str:
     return "".join(output) + ("/" if path.endswith(("/.", "/..")) else "")
 
 
-@attrs.frozen
+@final
 class _Reference:
     """The five components of a URI reference; None is *undefined*, which is not *empty*."""
 
-    scheme: str | None
-    authority: str | None
-    path: str
-    query: str | None
-    fragment: str | None
+    __slots__ = ("authority", "fragment", "path", "query", "scheme")
+
+    def __init__(
+        self, scheme: str | None, authority: str | None, path: str, query: str | None, fragment: str | None
+    ) -> None:
+        self.scheme = scheme
+        self.authority = authority
+        self.path = path
+        self.query = query
+        self.fragment = fragment
 
     def unparse(self) -> str:
         """Put the components of a URI, which has a scheme, together (:rfc:`3986` section 5.3)."""
@@ -326,18 +331,21 @@ def _split(text: str) -> _Reference:
 
 def _transform(base: _Reference, reference: _Reference) -> _Reference:
     """Find the target of *reference* (:rfc:`3986` section 5.2.2)."""
+    query, fragment = reference.query, reference.fragment
     if reference.scheme is not None:
-        return attrs.evolve(reference, path=remove_dot_segments(reference.path))
+        path = remove_dot_segments(reference.path)
+        return _Reference(reference.scheme, reference.authority, path, query, fragment)
     if reference.authority is not None:
-        return attrs.evolve(reference, scheme=base.scheme, path=remove_dot_segments(reference.path))
+        path = remove_dot_segments(reference.path)
+        return _Reference(base.scheme, reference.authority, path, query, fragment)
     if not reference.path:
-        query = base.query if reference.query is None else reference.query
-        return attrs.evolve(base, query=query, fragment=reference.fragment)
+        query = base.query if query is None else query
+        return _Reference(base.scheme, base.authority, base.path, query, fragment)
     path = reference.path
     if not path.startswith("/"):  # section 5.2.3
         folder = "/" if base.authority is not None and not base.path else base.path[: base.path.rfind("/") + 1]
         path = folder + path
-    return attrs.evolve(base, path=remove_dot_segments(path), query=reference.query, fragment=reference.fragment)
+    return _Reference(base.scheme, base.authority, remove_dot_segments(path), query, fragment)
 
 
 def _forbidden_character(match: re.Match[str]) -> UriError:
