@@ -312,8 +312,7 @@ _NAMES = {
         "UnsupportedContentFormat",
     ),
     "trio_coap.wire.uri": ("CoapUri", "UriError", "compose_uri", "parse_uri", "resolve_reference"),
-}
-"""Module: what of it is here; the same as what type checkers read above."""
+}  # By module: what of it is here, the same as what type checkers read above.
 
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

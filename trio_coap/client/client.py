@@ -39,7 +39,7 @@ from trio_coap.wire.options import Options
 if TYPE_CHECKING:
     from trio_coap.client.cache import ResponseCache
     from trio_coap.client.discovery import Filter
-    from trio_coap.wire.linkformat import Link
+    from trio_coap.wire import linkformat
 
 
 @final
@@ -383,7 +383,7 @@ class Client:
 
     async def discover(
         self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
-    ) -> tuple[Link, ...]:
+    ) -> tuple[linkformat.Link, ...]:
         """Ask a server what resources it has (:rfc:`6690` section 4), and return the links to them.
 
         Example::
