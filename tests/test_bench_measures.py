@@ -216,5 +216,5 @@ async def test_an_exchange_takes_memory() -> None:
 
 
 def test_an_import_is_timed_in_a_process_of_its_own() -> None:
-    assert imports.import_time("json", "sys", 1)["import"] > 0
+    assert imports.import_time("import json", "sys", 1)["import"] > 0
     assert imports.process_time(["-c", "pass"], 1) > 0

@@ -57,8 +57,27 @@ def is_all_assignment(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
 
 
+LAZY_TABLES = {"_NAMES", "_MODULES", "_ROOMS"}
+
+
+def is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def is_for_lazy_imports(node: ast.stmt) -> bool:
+    """The imports that type checkers read, and what does them when a name is asked for (PEP 562)."""
+    if isinstance(node, ast.If) and not node.orelse:
+        if ast.unparse(node.test) == "TYPE_CHECKING":
+            return all(is_import(child) for child in node.body)
+        names = {child.name if isinstance(child, ast.FunctionDef) else "" for child in node.body}
+        return ast.unparse(node.test) == "not TYPE_CHECKING" and names <= {"__getattr__", "__dir__"}
+    if isinstance(node, ast.Assign):
+        return {ast.unparse(target) for target in node.targets} <= LAZY_TABLES
+    return False
+
+
 def definitions_in_init(source: str) -> list[str]:
-    """Everything in the package's ``__init__`` but its docstring, imports and one literal ``__all__``."""
+    """Everything in the package's ``__init__`` but its docstring, imports, one literal ``__all__``, and lazy importing."""
     found = []
     exports = 0
     for index, node in enumerate(ast.parse(source).body):
@@ -67,7 +86,7 @@ def definitions_in_init(source: str) -> list[str]:
             exports += 1
             if not exported_names(source):
                 found.append(f"{node.lineno}: __all__ is not a literal list of names")
-        elif not is_docstring and not isinstance(node, ast.Import | ast.ImportFrom):
+        elif not is_docstring and not is_import(node) and not is_for_lazy_imports(node):
             found.append(f"{node.lineno}: {ast.unparse(node).splitlines()[0]} is more than an import")
     if exports != 1:
         found.append(f"1: __all__ is assigned {exports} times, not once")
@@ -159,3 +178,16 @@ def test_a_definition_in_the_package_file_is_found(planted: str, expected: str) 
 def test_an_unreadable_list_of_exports_is_found() -> None:
     assert definitions_in_init("import os\n") == ["1: __all__ is assigned 0 times, not once"]
     assert definitions_in_init("__all__ = dir()\n") == ["1: __all__ is not a literal list of names"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "if TYPE_CHECKING:\n    x = 1",
+        "if not TYPE_CHECKING:\n    def open_client(): ...",
+        "if not TYPE_CHECKING:\n    x = 1",
+        "_TABLE = {}",
+    ],
+)
+def test_lazy_importing_does_not_hide_definitions(planted: str) -> None:
+    assert len(definitions_in_init(f"{planted}\n__all__ = ['a']\n")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +41,7 @@ def test_without_an_installed_package_the_version_is_not_known(coap, monkeypatch
     def fail(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(cli_main, "version", fail)
+    monkeypatch.setattr(importlib.metadata, "version", fail)
     outcome = coap("--version")
     assert (outcome.status, outcome.stdout) == (1, b"")
     assert outcome.stderr == (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trio_coap import Endpoint
-from trio_coap.messaging.statistics import Counters
+from trio_coap.messaging.counters import Counters
 from trio_coap.transports.udp import sending
 from trio_coap.transports.udp.pktinfo import GroupAddress, PacketInfo
 from trio_coap.transports.udp.sending import Sender

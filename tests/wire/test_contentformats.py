@@ -272,3 +272,18 @@ def test_any_name_gives_a_number_or_the_one_error(name, coding):
     except UnknownContentFormat:
         return
     assert 0 <= number <= 65535
+
+
+@pytest.mark.parametrize("row", contentformats._REGISTRY, ids=str)
+def test_a_row_of_the_registry_is_in_the_form_that_registering_gives_it(
+    row: tuple[int, str] | tuple[int, str, str],
+) -> None:
+    # The registry is entered without the checks, which would take a millisecond in each process.
+    registered = register_content_format(*row)
+    assert registered == ContentFormat(*row)
+    assert contentformats._normal_media_type(row[1]) == row[1]
+
+
+def test_no_number_stands_twice_in_the_registry() -> None:
+    numbers = [row[0] for row in contentformats._REGISTRY]
+    assert len(set(numbers)) == len(numbers)

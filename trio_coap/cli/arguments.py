@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Callable
 from typing import NoReturn
 
 from trio_coap.cli.problems import UsageError
-from trio_coap.messaging.endpoint import COAP_PORT
-from trio_coap.wire.contentformats import content_format_of
-from trio_coap.wire.errors import CoapError
+from trio_coap.wire.patterns import lazy_pattern
 
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 """What blocks there are, in octets (:rfc:`7959` section 2.2)."""
 
 
-_ADDRESS = re.compile(r"(?:\[(?P<literal>[^][]+)\]|(?P<name>[^][:]*))(?::(?P<port>[0-9]{1,5}))?")
+_ADDRESS = lazy_pattern(r"(?:\[(?P<literal>[^][]+)\]|(?P<name>[^][:]*))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Parser(argparse.ArgumentParser):
@@ -158,6 +155,8 @@ def block_size(text: str) -> int:
 
 def address(text: str) -> tuple[str | None, int]:
     """Read ``HOST:PORT``, ``[HOST]:PORT``, one of them, or ``:PORT``; no host means all addresses."""
+    from trio_coap.messaging.endpoint import COAP_PORT
+
     match = _ADDRESS.fullmatch(text)
     port = COAP_PORT if match is None or match["port"] is None else int(match["port"])
     # Digits alone are a port that lacks its colon, more likely than a host.
@@ -168,6 +167,9 @@ def address(text: str) -> tuple[str | None, int]:
 
 def content_format(text: str) -> int:
     """Read a content format, by name or number."""
+    from trio_coap.wire.contentformats import content_format_of
+    from trio_coap.wire.errors import CoapError
+
     try:
         return content_format_of(text)
     except CoapError as exc:

@@ -15,14 +15,15 @@ from trio_coap.wire.codes import ACK, CON, RST
 from trio_coap.wire.contentformats import is_cbor, is_json, is_text, media_type_of
 from trio_coap.wire.definitions import DEFINITIONS, OptionFormat
 from trio_coap.wire.message import Message, Request
+from trio_coap.wire.patterns import lazy_pattern
 
 MAX_SHOWN_OCTETS = 32
 """Octets of a payload that a line shows: a line, not a page."""
 
 _CONTENT_FORMATS = frozenset({12, 17})  # Content-Format and Accept
 _BLOCKS = frozenset({19, 23, 27, 31})
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = lazy_pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_OR_BREAK = lazy_pattern(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 

@@ -1,20 +1,18 @@
 """The ``coap`` command: reads the words, does what they say, and returns the exit status.
 
 Rule 1: no traceback for what is not a defect of ours; one sentence on standard error instead.  Rule 2: what a verb
-needs is imported when it is called.
+needs is imported when it is called, and ``--version`` and ``--help`` import no engine.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 from trio_coap.cli.parser import read_words
-from trio_coap.cli.problems import FAILURE, INTERRUPTED, SUCCESS, USAGE, CommandFailure, explain
+from trio_coap.cli.problems import FAILURE, INTERRUPTED, SUCCESS, USAGE, CommandFailure
 from trio_coap.cli.streams import escape_unprintable, open_missing_streams, say, settle_streams
 
 
@@ -49,6 +47,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return FAILURE  # Whoever read standard output has gone.
     except Exception as exc:
+        from trio_coap.cli.explanations import explain
+
         explained = explain(exc, _host_of(arguments))
         if explained is None:
             raise
@@ -71,6 +71,8 @@ def _dispatch(arguments: Namespace) -> int:
     if arguments.version:
         print(f"coap {_version()}")
         return SUCCESS
+    import logging
+
     # Warnings are about what -v shows anyway; an error is a defect, and has a traceback.
     logging.basicConfig(format="coap: %(message)s", level=logging.ERROR)
     return _runner(arguments.verb)(arguments)
@@ -84,6 +86,8 @@ def _runner(verb: str) -> Callable[[Namespace], int]:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("trio-coap")
     except PackageNotFoundError as exc:

@@ -6,7 +6,6 @@ Rule: every option does something, and a word that does not fit is answered with
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from typing import NoReturn, final
@@ -148,6 +147,8 @@ class _CommandParser(Parser):
         """Raise the sentence for *message*."""
         wrong_verb = re.match(r"argument VERB: invalid choice: '([^']*)'", message)
         if wrong_verb is not None:
+            import difflib
+
             close = difflib.get_close_matches(wrong_verb[1], VERBS)
             hint = f"did you mean {' or '.join(close)}?" if close else f"write one of {', '.join(VERBS)}"
             raise UsageError(f"there is no verb {wrong_verb[1]!r}: {hint}")

@@ -12,7 +12,8 @@ from typing import final
 import attrs
 import trio
 
-from trio_coap.cli.problems import FAILURE, SUCCESS, CommandFailure, explain
+from trio_coap.cli.explanations import explain
+from trio_coap.cli.problems import FAILURE, SUCCESS, CommandFailure
 from trio_coap.cli.request import transmission_parameters
 from trio_coap.cli.streams import say
 from trio_coap.cli.target import read_uri

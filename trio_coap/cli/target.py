@@ -6,11 +6,12 @@ import re
 
 from trio_coap.cli.problems import UsageError
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.wire.patterns import lazy_pattern
 from trio_coap.wire.uri import SCHEMES, CoapUri, parse_uri
 
-_WITH_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_WITHOUT_SLASHES = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):/?(?![0-9/])(.+)", re.IGNORECASE)
-_BARE_IPV6 = re.compile(r"([0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^/\]]+)?)(/.*)?", re.DOTALL)
+_WITH_SCHEME = lazy_pattern(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_WITHOUT_SLASHES = lazy_pattern(rf"({'|'.join(map(re.escape, SCHEMES))}):/?(?![0-9/])(.+)", re.IGNORECASE)
+_BARE_IPV6 = lazy_pattern(r"([0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^/\]]+)?)(/.*)?", re.DOTALL)
 
 
 def read_uri(text: str, *, may_be_group: bool = False) -> CoapUri:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Unpack, final
+from typing import TYPE_CHECKING, Unpack, final
 
 from trio_coap.client.arguments import (
     RequestArguments,
@@ -16,8 +16,6 @@ from trio_coap.client.arguments import (
 from trio_coap.client.attempt import FindTargets
 from trio_coap.client.backpressure import Backpressure
 from trio_coap.client.blockwise import SAFE, Download, Upload, is_whole
-from trio_coap.client.cache import ResponseCache
-from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
 from trio_coap.client.multicast import GroupRequest, find_group_request
 from trio_coap.client.observation import REGISTER, Observation
@@ -35,9 +33,13 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.body import BodyReader, BodySource
 from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
 from trio_coap.wire.options import Options
+
+if TYPE_CHECKING:
+    from trio_coap.client.cache import ResponseCache
+    from trio_coap.client.discovery import Filter
+    from trio_coap.wire import linkformat
 
 
 @final
@@ -381,7 +383,7 @@ class Client:
 
     async def discover(
         self, uri: str = "/", remote: EndpointAddress | None = None, /, **filters: Filter
-    ) -> tuple[Link, ...]:
+    ) -> tuple[linkformat.Link, ...]:
         """Ask a server what resources it has (:rfc:`6690` section 4), and return the links to them.
 
         Example::
@@ -406,6 +408,8 @@ class Client:
           LinkError: if something is no filter; it is a LocalProtocolError.
           CoapError: see :class:`Client`.
         """
+        from trio_coap.client.discovery import LINK_FORMAT, find_core, read_links, write_filters
+
         query = write_filters(filters)
         base_uri = self._finder.base_uri
         if base_uri is None and isinstance(remote, Endpoint):

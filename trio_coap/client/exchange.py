@@ -46,7 +46,7 @@ class Exchange:
         """
         self._endpoint = endpoint
         self._backpressure = backpressure
-        self._attempt = Attempt(endpoint, self, parameters)
+        self._attempt: Attempt | None = Attempt(endpoint, self, parameters)
         self._outcome: Response | Exception | None = None
         self._task: trio.lowlevel.Task | None = None
 
@@ -60,6 +60,7 @@ class Exchange:
           CoapError: see :meth:`RequestHandle.receive`.
         """
         attempt = self._attempt
+        assert attempt is not None
         try:
             attempt.start(targets)
             if self._outcome is None:
@@ -70,7 +71,7 @@ class Exchange:
         finally:
             attempt.end()
             # They know each other: that would be a cycle for the garbage collector, for each request.
-            del self._attempt
+            self._attempt = None
         outcome = self._outcome
         if isinstance(outcome, Response):
             return outcome
@@ -85,9 +86,15 @@ class Exchange:
         return Abort.SUCCEEDED
 
     def _end(self, outcome: Response | Exception, now: float | None = None) -> None:
-        """End the request, with its *outcome*."""
+        """End the request, with its *outcome*, unless it has ended.
+
+        An interrupt by the keyboard may have ended it in the midst of sending: then the engine knows of it still.
+        """
+        attempt = self._attempt
+        if attempt is None:
+            return
         self._outcome = outcome
-        self._attempt.end(now)
+        attempt.end(now)
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)

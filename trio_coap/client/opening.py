@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from trio_coap.client.cache import ResponseCache
 from trio_coap.client.client import Client
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
+
+if TYPE_CHECKING:
+    from trio_coap.client.cache import ResponseCache
 
 
 @asynccontextmanager

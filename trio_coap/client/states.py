@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
-import attrs
 import trio
 
 from trio_coap.client.backpressure import Backpressure
@@ -43,16 +42,26 @@ FetchError = ResponseError | RemoteProtocolError | DeliveryError
 
 
 @final
-@attrs.frozen
 class StateReader:
     """Fetches what is behind the first block of a state."""
 
-    endpoint: LocalEndpoint
-    parameters: TransmissionParameters | None = None
-    backpressure: Backpressure | None = None
-    block_size: int | None = None
-    max_body: int = 0
-    progress: Progress = attrs.Factory(Progress)
+    __slots__ = ("backpressure", "block_size", "endpoint", "max_body", "parameters", "progress")
+
+    def __init__(
+        self,
+        endpoint: LocalEndpoint,
+        parameters: TransmissionParameters | None,
+        backpressure: Backpressure | None,
+        block_size: int | None,
+        max_body: int,
+        progress: Progress,
+    ) -> None:
+        self.endpoint = endpoint
+        self.parameters = parameters
+        self.backpressure = backpressure
+        self.block_size = block_size
+        self.max_body = max_body
+        self.progress = progress
 
     def is_needed(self, first: Response) -> bool:
         """Return whether *first* is a block, or more than may be given to the consumer."""
@@ -83,10 +92,13 @@ class StateReader:
         return first.replace(payload=last.raise_for_code().payload, block1=None, block2=None)
 
 
-@attrs.define(eq=False)
+@final
 class _Reading:
-    first: Response
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    __slots__ = ("first", "scope")
+
+    def __init__(self, first: Response) -> None:
+        self.first = first
+        self.scope = trio.CancelScope()
 
 
 @final

@@ -142,7 +142,7 @@ class Endpoint:
         """
         resolver = resolver or cls._resolver
         if resolver is None:
-            raise LocalProtocolError("there is no resolver; import trio_coap, or give one")
+            raise LocalProtocolError("there is no resolver; import trio_coap.transports, or give one")
         addresses = await resolver(host, port, family)
         # An address may come twice, as itself and IPv4-mapped; a dict keeps the order.
         return tuple(dict.fromkeys(Endpoint(sockaddr, security_mode=security_mode) for sockaddr in addresses))

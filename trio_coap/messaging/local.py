@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Hashable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trio_coap.messaging.cache import MessageCacheEntry
+from trio_coap.messaging.counters import Counters
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
@@ -22,11 +23,13 @@ from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.reception import Reception
 from trio_coap.messaging.remote import RemoteEndpointState
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
-from trio_coap.messaging.statistics import Counters, EndpointStatistics
 from trio_coap.messaging.timer import Timer
 from trio_coap.wire.codes import CON, NON
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, Request, Response
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.statistics import EndpointStatistics
 
 MAX_DATAGRAM = 65_535
 """The largest UDP datagram, in octets: what a receive buffer must hold."""
@@ -330,22 +333,10 @@ class LocalEndpoint(Endpoint):
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint has counted, and of how much it remembers."""
-        counters = self.counters
-        return EndpointStatistics(
-            tx_messages=counters.tx_messages,
-            tx_octets=counters.tx_octets,
-            rx_messages=counters.rx_messages,
-            rx_octets=counters.rx_octets,
-            retransmissions=counters.retransmissions,
-            duplicates=counters.duplicates,
-            remotes=len(self._remotes),
-            sent=counters.sent,
-            received=counters.received,
-            pending=sum(state.pending for state in self._remotes.values()),
-            tokens=len(self.tokens),
-            rejected=dict(counters.rejected),
-            turned_away=dict(counters.turned_away),
-        )
+        from trio_coap.messaging.statistics import take_snapshot
+
+        pending = sum(state.pending for state in self._remotes.values())
+        return take_snapshot(self.counters, remotes=len(self._remotes), pending=pending, tokens=len(self.tokens))
 
     def count_rejection(
         self, reason: str, section: str, remote: EndpointAddress, detail: str = "", *, now: float | None = None

@@ -3,12 +3,11 @@
 ==============  ============================================================  ===================
 state           what is due                                                   and then
 ==============  ============================================================  ===================
-``RECEIVED``    of a CON: the empty ACK, if no response came before;          ``REPLIED``
-                of a group request: the response, at a moment of its leisure  ``REPLIED``
-                of a NON: the end of the message ID's lifetime                removed
-``REPLIED``     of a group request that came again: the response, at a       the same
-                moment of another leisure
-                the end of the message ID's lifetime                          removed
+``RECEIVED``    of a CON: the empty ACK, if no response came before           ``REPLIED``
+``RECEIVED``    of a group request: the response, at a moment of its leisure  ``REPLIED``
+``RECEIVED``    of a NON: the end of the message ID's lifetime                removed
+``REPLIED``     of a group request that came again: the response once more    ``REPLIED``
+``REPLIED``     the end of the message ID's lifetime                          removed
 ==============  ============================================================  ===================
 
 Rule 1: a duplicate gets the octets of the reply again, and goes no further.  Rule 2: of what has a reply, octets are kept

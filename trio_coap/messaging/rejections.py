@@ -6,7 +6,7 @@ import logging
 import math
 from typing import final
 
-from trio_coap.messaging.statistics import Counters
+from trio_coap.messaging.counters import Counters
 from trio_coap.wire.message import EndpointAddress
 
 _logger = logging.getLogger(__name__)

@@ -1,5 +1,7 @@
 """Serving requests: handlers, sites, and the task that runs them."""
 
+from typing import TYPE_CHECKING
+
 from trio_coap.server.conditions import check_conditions
 from trio_coap.server.declarations import (
     ContentFormats,
@@ -18,7 +20,9 @@ from trio_coap.server.resource import Resource
 from trio_coap.server.results import HandlerResult, StreamedBody
 from trio_coap.server.serve import Server, serve
 from trio_coap.server.site import Site
-from trio_coap.server.statistics import ServerStatistics
+
+if TYPE_CHECKING:
+    from trio_coap.server.statistics import ServerStatistics
 
 __all__ = [
     "BlockLimits",
@@ -47,3 +51,13 @@ __all__ = [
     "require_fresh",
     "serve",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # Statistics are for who asks.
+        if name in {"ServerStatistics"}:
+            from trio_coap.server import statistics
+
+            return getattr(statistics, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,8 +25,6 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import final
 
-import attrs
-
 from trio_coap.server.ledger import Excess, Key, Ledger
 from trio_coap.server.limits import BlockLimits
 from trio_coap.wire.block import Block
@@ -49,31 +47,45 @@ RETRY_AFTER = 60
 """Max-Age of a 5.03 for want of room, in seconds: about when the unfinished bodies of others are given up."""
 
 
-@attrs.define(eq=False)
+@final
 class _Body:
     """A body of which more blocks are to come."""
 
+    __slots__ = ("is_complete", "last", "octets", "options")
+
     options: Options
     """Of its first block."""
-    octets: bytearray
-    last: bytes = b""
+    last: bytes
     """What the last block brought."""
-    is_complete: bool = False
+    is_complete: bool
     """Whether the last block has come, and a handler is to run for it."""
 
+    def __init__(self, options: Options, octets: bytearray) -> None:
+        self.options = options
+        self.octets = octets
+        self.last = b""
+        self.is_complete = False
 
-@attrs.define(eq=False)
+
+@final
 class _Answered:
     """A body that is complete: what its last block was answered with."""
 
+    __slots__ = ("body", "last", "request", "response", "start")
+
     request: Request
     """Which brought that block."""
-    start: int
-    last: bytes
-    response: Response | None = None
+    response: Response | None
     """None while the handler runs."""
-    body: _Body | None = None
+    body: _Body | None
     """What came before the last block, while the handler runs."""
+
+    def __init__(self, request: Request, start: int, last: bytes, *, body: _Body | None = None) -> None:
+        self.request = request
+        self.start = start
+        self.last = last
+        self.response = None
+        self.body = body
 
 
 def transfer_key(request: Request, *without: int) -> Key:

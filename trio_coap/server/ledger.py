@@ -50,18 +50,26 @@ class Excess:
         return f"more than {self.maximum} {self.unit}"
 
 
-@attrs.define(eq=False)
+@final
 class _Entry(Generic[V]):
-    value: V
-    octets: int
-    used_at: float
+    __slots__ = ("octets", "used_at", "value")
+
+    def __init__(self, value: V, octets: int, used_at: float) -> None:
+        self.value = value
+        self.octets = octets
+        self.used_at = used_at
 
 
-@attrs.define(eq=False)
+@final
 class _Account:
-    octets: int = 0
-    keys: dict[Key, None] = attrs.Factory(dict)
+    __slots__ = ("keys", "octets")
+
+    keys: dict[Key, None]
     """In the order of use."""
+
+    def __init__(self) -> None:
+        self.octets = 0
+        self.keys = {}
 
 
 @final

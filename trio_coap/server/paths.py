@@ -6,32 +6,37 @@ segment, however many resources there are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
-import attrs
+from typing import Any, final
 
 from trio_coap.server.resource import Resource
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
+from trio_coap.wire.patterns import lazy_pattern
 
-PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+PARAMETER = lazy_pattern(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
+_INTEGER = lazy_pattern(r"-?[0-9]{1,19}")
 
 
-@attrs.define(eq=False)
+@final
 class Node:
     """A place in the tree of paths."""
 
-    children: dict[str, Node] = attrs.Factory(dict)
-    parameter: tuple[str, str, Node] | None = None
+    __slots__ = ("children", "further_links", "parameter", "resource", "rest")
+
+    parameter: tuple[str, str, Node] | None
     """Name, kind and node of the parameter segment, if there is one."""
-    rest: tuple[str, Resource] | None = None
+    rest: tuple[str, Resource] | None
     """Name of the parameter that takes all further segments, and who answers."""
-    resource: Resource | None = None
-    further_links: list[Callable[[], Iterable[Link]]] = attrs.Factory(list)
+    further_links: list[Callable[[], Iterable[Link]]]
     """Of the root of a site: what is listed beside its resources."""
+
+    def __init__(self) -> None:
+        self.children: dict[str, Node] = {}
+        self.parameter = None
+        self.rest = None
+        self.resource: Resource | None = None
+        self.further_links = []
 
 
 def split_path(path: str) -> list[str]:

@@ -11,7 +11,6 @@ import hashlib
 import os
 from typing import final
 
-import attrs
 import trio
 
 from trio_coap.server.results import StreamedBody, success_code
@@ -26,28 +25,44 @@ _ETAG_LENGTH = 8
 
 
 @final
-@attrs.define(eq=False)
 class Representation:
     """The body of a response, and what its blocks have in common."""
+
+    __slots__ = ("body", "file_etag", "fingerprint", "head", "is_dropped", "lock", "source")
 
     head: Response
     """Code and options; without payload."""
 
-    body: bytes | BodyReader
-    source: object = None
+    source: object
     """Where the reader reads, if there is one."""
 
-    file_etag: bytes | None = None
+    file_etag: bytes | None
     """The ETag made of the file, if it was."""
 
-    fingerprint: bytes = b""
+    fingerprint: bytes
     """Of the payload of the request: that of a FETCH says what was asked for (:rfc:`8132` section 2)."""
 
-    lock: trio.Lock = attrs.Factory(trio.Lock)
+    lock: trio.Lock
     """One block of a stream is read at a time."""
 
-    is_dropped: bool = False
+    is_dropped: bool
     """Whether it is not remembered any more."""
+
+    def __init__(
+        self,
+        head: Response,
+        body: bytes | BodyReader,
+        source: object = None,
+        file_etag: bytes | None = None,
+        fingerprint: bytes = b"",
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.source = source
+        self.file_etag = file_etag
+        self.fingerprint = fingerprint
+        self.lock = trio.Lock()
+        self.is_dropped = False
 
     @property
     def octets(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack, final
+from typing import TYPE_CHECKING, Unpack, final
 
 import attrs
 import trio
@@ -20,10 +20,12 @@ from trio_coap.server.limits import (
     BlockLimits,
     ServerLimits,
 )
-from trio_coap.server.statistics import ServerStatistics
 from trio_coap.transports.driver import DrivenEndpoint, raise_single
 from trio_coap.transports.udp.opening import EndpointArguments, use_endpoint
 from trio_coap.transports.udp.sockets import loopback_address
+
+if TYPE_CHECKING:
+    from trio_coap.server.statistics import ServerStatistics
 
 
 @final
@@ -54,6 +56,8 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """Return the statistics of the server, and those of its endpoint."""
+        from trio_coap.server.statistics import ServerStatistics
+
         dispatcher = self.dispatcher
         return ServerStatistics(
             **attrs.asdict(self.endpoint.statistics(), recurse=False),

@@ -30,7 +30,6 @@ import math
 from collections.abc import Awaitable, Callable, Generator
 from typing import final
 
-import attrs
 import trio
 
 from trio_coap.messaging.timer import Timer
@@ -57,42 +56,68 @@ HELD_OCTETS = 2 * 1024
 
 
 @final
-@attrs.define(eq=False)
 class Upload:
     """A body on its way to its handler."""
 
-    key: Key
+    __slots__ = (
+        "body",
+        "ended_by",
+        "finished",
+        "first",
+        "is_answered",
+        "is_answering",
+        "key",
+        "last",
+        "outcome",
+        "request",
+        "scope",
+        "timer",
+        "waiting",
+    )
+
     request: StreamedRequest
     """What the handler gets."""
 
-    body: IncomingBody
     first: Request
     """Which brought block 0."""
 
-    timer: Timer | None = None
-    last: tuple[int, bool, bytes] = (0, True, b"")
+    last: tuple[int, bool, bytes]
     """Of the last block that was taken: start, whether more follow, octets."""
 
-    outcome: Response | StreamedBody | Exception | None = None
+    outcome: Response | StreamedBody | Exception | None
     """What the handler has returned or raised."""
 
-    finished: trio.Event = attrs.Factory(trio.Event)
+    finished: trio.Event
     """Is set when the handler's task has ended."""
 
-    ended_by: str | None = None
+    ended_by: str | None
     """Why the transfer was given up; None as long as it was not."""
 
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    scope: trio.CancelScope
     """Of the handler's task."""
 
-    waiting: int = 0
+    waiting: int
     """Requests that wait for an answer to their block."""
 
-    is_answering: bool = False
+    is_answering: bool
     """Whether somebody waits for the response to the last block."""
 
-    is_answered: bool = False
+    is_answered: bool
     """Whether the outcome has been taken to the client."""
+
+    def __init__(self, key: Key, request: StreamedRequest, body: IncomingBody, first: Request) -> None:
+        self.key = key
+        self.request = request
+        self.body = body
+        self.first = first
+        self.timer: Timer | None = None
+        self.last = (0, True, b"")
+        self.outcome = None
+        self.finished = trio.Event()
+        self.ended_by = None
+        self.scope = trio.CancelScope()
+        self.waiting = 0
+        self.is_answering = self.is_answered = False
 
     @property
     def has_failed(self) -> bool:

@@ -1,8 +1,7 @@
 """The plugin for pytest: a virtual network as a fixture.
 
-pytest loads it in every run where this package is installed, and Python imports the packages that it lies in first:
-:mod:`trio_coap` and :mod:`trio_coap.testing`, and with them Trio.  Rule: the plugin works without pytest-trio; only the
-fixture needs it.
+pytest loads it in every run where this package is installed.  Rule 1: loading it imports nothing but pytest, neither Trio nor
+any other part of this package; the fixture does.  Rule 2: the plugin works without pytest-trio; only the fixture needs it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ their number.
 from __future__ import annotations
 
 import enum
-import re
 from typing import ClassVar, final
+
+from trio_coap.wire.patterns import lazy_pattern
 
 
 class MessageType(enum.IntEnum):
@@ -71,7 +72,7 @@ _NAMES = {
     "Release": (7, 4),
     "Abort": (7, 5),
 }
-_DOTTED = re.compile(r"([0-7])\.([0-9]{1,2})")
+_DOTTED = lazy_pattern(r"([0-7])\.([0-9]{1,2})")
 
 
 @final
@@ -218,12 +219,12 @@ class Code(int):
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[ _-]", "", name).lower()
+    return name.replace(" ", "").replace("_", "").replace("-", "").lower()
 
 
 Code._all = tuple(Code._make(octet) for octet in range(256))
 for _name, (_class, _detail) in _NAMES.items():
-    setattr(Code, re.sub(r"[ -]", "_", _name).upper(), Code.of(_class, _detail))
+    setattr(Code, _name.replace(" ", "_").replace("-", "_").upper(), Code.of(_class, _detail))
 
 CODES = Code._all
 """All 256 codes, by octet: the quickest way from an octet to its code."""

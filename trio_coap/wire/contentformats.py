@@ -11,7 +11,6 @@ in it and say so.  Not in it: the reserved numbers (1542 and 1543; 64998 and 649
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from typing import Final, final
 import attrs
 
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.patterns import lazy_pattern
 
 MAX_CONTENT_FORMAT: Final = 0xFFFF
 """The largest number: Content-Format and Accept have two octets (:rfc:`7252` section 5.10.3)."""
@@ -204,7 +204,7 @@ _ALIASES = {
 
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _PARAMETER = rf'\s*;\s*({_TOKEN})=("[^"\\\x00-\x1f\x7f]*"|{_TOKEN})'
-_MEDIA_TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})((?:{_PARAMETER})*)\s*")
+_MEDIA_TYPE = lazy_pattern(rf"\s*({_TOKEN}/{_TOKEN})((?:{_PARAMETER})*)\s*")
 
 
 class UnknownContentFormat(LocalProtocolError, LookupError):
@@ -258,11 +258,15 @@ def register_content_format(number: int, media_type: str, content_coding: str = 
         raise LocalProtocolError(f"content format {number} is taken by {known.media_type}: register another number")
     if _numbers.get(key, number) != number:
         raise LocalProtocolError(f"{row.media_type} has the number {_numbers[key]} already: use that one, not {number}")
-    _numbers[key] = number
+    return _enter(row, key)
+
+
+def _enter(row: ContentFormat, key: tuple[str, str]) -> ContentFormat:
+    _numbers[key] = row.number
     if not row.content_coding:
         for name in _short_names(key[0]):
-            _short.setdefault(name, number)
-    return _formats.setdefault(number, row)
+            _short.setdefault(name, row.number)
+    return _formats.setdefault(row.number, row)
 
 
 def content_format_of(name_or_number: str | int, content_coding: str = "") -> int:
@@ -343,7 +347,7 @@ def _normal_media_type(text: str) -> str:
 
 def _lookup_key(name: str) -> str:
     # The values of some parameters are case-sensitive, but no two rows differ in case alone.
-    return re.sub(r"\s*;\s*", ";", name).replace('"', "").lower()
+    return ";".join(map(str.strip, name.split(";"))).replace('"', "").lower()
 
 
 def _short_names(key: str) -> list[str]:
@@ -365,6 +369,8 @@ def _number_without_parameters(name: str, key: str, content_coding: str) -> int:
     if numbers:
         candidates = ", ".join(f"{_formats[number].media_type} ({number})" for number in numbers)
         raise UnknownContentFormat(f"{shown} is ambiguous: write one of {candidates}")
+    import difflib  # Only here: it takes longer to import than the rest of this module.
+
     names = {*_short, *(row.media_type for row in _formats.values())}
     close = " or ".join(difflib.get_close_matches(key[:80], sorted(names), n=3))
     coding = f" in content coding {content_coding!r}" if content_coding else ""
@@ -374,5 +380,6 @@ def _number_without_parameters(name: str, key: str, content_coding: str) -> int:
     raise UnknownContentFormat(f"unknown content format {shown}{coding}: {hint}")
 
 
-for _row in _REGISTRY:
-    register_content_format(*_row)
+for _row in _REGISTRY:  # Which is well formed: a test checks it, rather than each process.
+    _format = ContentFormat(*_row)
+    _enter(_format, (_lookup_key(_format.media_type), _format.content_coding))

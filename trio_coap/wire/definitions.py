@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import enum
 import keyword
-import re
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from trio_coap.wire.errors import LocalProtocolError, shorten
+from trio_coap.wire.patterns import lazy_pattern
 
 OptionValue = int | str | bytes
 """A decoded option value: uint as int, string as str, opaque and unknown as bytes, empty as ``b""``."""
@@ -26,7 +26,7 @@ MAX_OPTION_NUMBER = 0xFFFF
 MAX_OPTION_LENGTH = 269 + 0xFFFF
 """The longest value that the wire can carry, in octets (:rfc:`7252` section 3.1)."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_NAME = lazy_pattern(r"[A-Za-z][A-Za-z0-9-]*")
 
 RESERVED_KEYWORDS: set[str] = set()
 """What no option may be called, because it would be hidden: the attributes of options and the fields of messages.

@@ -17,6 +17,7 @@ from typing import Final, Literal, final
 import attrs
 
 from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError, shorten
+from trio_coap.wire.patterns import lazy_pattern
 from trio_coap.wire.uri import resolve_reference
 
 MAX_LENGTH: Final = 1 << 20
@@ -58,8 +59,8 @@ def _frozen_attributes(attributes: Mapping[str, AttributeValues]) -> Mapping[str
     return MappingProxyType({name: values for name, values in listed.items() if values})
 
 
-_ITEM = re.compile(r"[^ \t\r\n]++")
-_NUMBER = re.compile(r"[0-9]{1,19}+")  # what 64 bits hold; more is nonsense, and slow to convert
+_ITEM = lazy_pattern(r"[^ \t\r\n]++")
+_NUMBER = lazy_pattern(r"[0-9]{1,19}+")  # what 64 bits hold; more is nonsense, and slow to convert
 
 
 @final
@@ -211,15 +212,15 @@ def _matches(link: Link, name: str, value: str) -> bool:
     return value in values
 
 
-_SPACE = re.compile(r"[ \t\r\n]*+")
-_EMPTY_LINKS = re.compile(r"[ \t\r\n,]*+")
-_EMPTY_ATTRIBUTES = re.compile(r"[ \t\r\n]*+;[ \t\r\n;]*+")
-_TARGET = re.compile(r"<([^>]*+)>")
-_NAME = re.compile(r'[^\x00-\x20\x7f=;,"<>\\]++')
-_EQUALS = re.compile(r"[ \t\r\n]*+=[ \t\r\n]*+")
-_QUOTED_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
-_UNQUOTED = re.compile(r'(?!")[^;,]*+')
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_SPACE = lazy_pattern(r"[ \t\r\n]*+")
+_EMPTY_LINKS = lazy_pattern(r"[ \t\r\n,]*+")
+_EMPTY_ATTRIBUTES = lazy_pattern(r"[ \t\r\n]*+;[ \t\r\n;]*+")
+_TARGET = lazy_pattern(r"<([^>]*+)>")
+_NAME = lazy_pattern(r'[^\x00-\x20\x7f=;,"<>\\]++')
+_EQUALS = lazy_pattern(r"[ \t\r\n]*+=[ \t\r\n]*+")
+_QUOTED_STRING = lazy_pattern(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+_UNQUOTED = lazy_pattern(r'(?!")[^;,]*+')
+_ESCAPE = lazy_pattern(r"\\(.)", re.DOTALL)
 
 
 class _Cursor:
@@ -314,49 +315,60 @@ def _parse_value(cursor: _Cursor) -> str:
 
 
 _CONTENT_FORMAT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9][0-9]|6[0-4][0-9]{3}+|[1-5][0-9]{4}+|[1-9][0-9]{0,3}+|0)"
-_CONTENT_FORMATS = re.compile(rf"{_CONTENT_FORMAT}(?: ++{_CONTENT_FORMAT})*+")
-_CARDINAL = re.compile(r"0|[1-9][0-9]*+")
-_PARAMETER_NAME = re.compile(r"[A-Za-z0-9!#$&+.^_`|~-]++\*?+")  # RFC 5987 section 3.2.1
-_REFERENCE = re.compile(r'(?:[^\x00-\x20"<>\\^`{|}\x7f-\x9f%\ud800-\udfff]|%[0-9A-Fa-f]{2}+)*+')
-_TO_ESCAPE = re.compile(r'["\\\x00-\x1f\x7f]')  # RFC 2616 section 2.2, where link format has its quoted-string from
+_CONTENT_FORMATS = lazy_pattern(rf"{_CONTENT_FORMAT}(?: ++{_CONTENT_FORMAT})*+")
+_CARDINAL = lazy_pattern(r"0|[1-9][0-9]*+")
+_PARAMETER_NAME = lazy_pattern(r"[A-Za-z0-9!#$&+.^_`|~-]++\*?+")  # RFC 5987 section 3.2.1
+_REFERENCE = lazy_pattern(r'(?:[^\x00-\x20"<>\\^`{|}\x7f-\x9f%\ud800-\udfff]|%[0-9A-Fa-f]{2}+)*+')
+_TO_ESCAPE = lazy_pattern(r'["\\\x00-\x1f\x7f]')  # RFC 2616 section 2.2, where link format has its quoted-string from
 
 
-@attrs.frozen
+@final
 class _Rule:
     """How an attribute is written; the form *number* is bare if it is one cardinal, and quoted otherwise."""
 
-    pattern: re.Pattern[str]
-    expected: str
-    form: Literal["quoted", "bare", "number"]
-    is_single: bool = True
-    needs_value: bool = True
+    __slots__ = ("expected", "form", "is_single", "needs_value", "pattern")
+
+    def __init__(
+        self,
+        pattern: re.Pattern[str],
+        expected: str,
+        form: Literal["quoted", "bare", "number"],
+        *,
+        is_single: bool = True,
+        needs_value: bool = True,
+    ) -> None:
+        self.pattern = pattern
+        self.expected = expected
+        self.form = form
+        self.is_single = is_single
+        self.needs_value = needs_value
 
 
 # Wider than the grammar's relation-type, a lower-case name or a URI: the ETSI plugtests have rt="Type1 Type2".
-_RELATION_TYPES = re.compile(r"[!#-\[\]-~]++(?: ++[!#-\[\]-~]++)*+")
-_LANGUAGE = re.compile(r"[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+")
+_RELATION_TYPES = lazy_pattern(r"[!#-\[\]-~]++(?: ++[!#-\[\]-~]++)*+")
+_LANGUAGE = lazy_pattern(r"[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+")
 _CHARSET = r"[A-Za-z0-9!#$%&+^_`{}~-]++"
-_EXT_VALUE = re.compile(rf"{_CHARSET}'[A-Za-z0-9-]*+'(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{{2}}+)*+")  # RFC 5987
-_TEXT = re.compile(r"[^\ud800-\udfff]*+")
+_EXT_VALUE = lazy_pattern(rf"{_CHARSET}'[A-Za-z0-9-]*+'(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{{2}}+)*+")  # RFC 5987
+_TEXT = lazy_pattern(r"[^\ud800-\udfff]*+")
 
 _RELATIONS = _Rule(_RELATION_TYPES, "names or URIs, separated by spaces", "quoted")
 _QUOTED = _Rule(_TEXT, "text that UTF-8 can encode", "quoted")
-_EXTENSION = attrs.evolve(_QUOTED, form="number", is_single=False, needs_value=False)
+_EXTENSION = _Rule(_TEXT, _QUOTED.expected, "number", is_single=False, needs_value=False)
 _EXTENDED = _Rule(_EXT_VALUE, "charset'language'text, the text percent-encoded", "bare", is_single=False)
 _RULES: Mapping[str, _Rule] = {
     "rel": _RELATIONS,
-    "rev": attrs.evolve(_RELATIONS, is_single=False),
+    "rev": _Rule(_RELATION_TYPES, _RELATIONS.expected, "quoted", is_single=False),
     "rt": _RELATIONS,
     "if": _RELATIONS,
     "anchor": _Rule(_REFERENCE, "a URI reference", "quoted"),
     "hreflang": _Rule(_LANGUAGE, "a language tag", "bare", is_single=False),
     "media": _QUOTED,
     "title": _QUOTED,
-    "title*": attrs.evolve(_EXTENDED, is_single=True),
+    "title*": _Rule(_EXT_VALUE, _EXTENDED.expected, "bare"),
     "type": _QUOTED,
     "sz": _Rule(_CARDINAL, "a number without leading zeros", "bare"),
     "ct": _Rule(_CONTENT_FORMATS, "numbers from 0 to 65535, separated by spaces", "number"),
-    "obs": _Rule(re.compile(r"(?!)"), "no value", "bare", needs_value=False),
+    "obs": _Rule(lazy_pattern(r"(?!)"), "no value", "bare", needs_value=False),
 }
 
 

@@ -9,7 +9,6 @@ everything that they are made of; whoever is given one by another layer changes 
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import ClassVar, Protocol, Self, final
 
@@ -170,6 +169,8 @@ class Message:
         Raises:
           PayloadFormatError: if it is not JSON; this is a ValueError, too.
         """
+        import json  # Only here: most programs have none.
+
         try:
             decoded: object = json.loads(self.payload)
         except (ValueError, RecursionError) as exc:

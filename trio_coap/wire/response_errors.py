@@ -17,10 +17,10 @@ from trio_coap.wire.contentformats import CONCISE_PROBLEM_DETAILS
 from trio_coap.wire.definitions import RESERVED_KEYWORDS
 from trio_coap.wire.errors import CoapError, LocalProtocolError, MissingExtra, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
-from trio_coap.wire.problems import ProblemDetails
 
 if TYPE_CHECKING:
     from trio_coap.wire.message import Response
+    from trio_coap.wire.problems import ProblemDetails
 
 _MAX_SHOWN = 200
 """Characters of a diagnostic in ``str(error)``: whole sentences, but not what a peer may send block by block."""
@@ -271,6 +271,8 @@ def error_for_response(response: Response) -> ResponseError:
     error.code = code
     error.response = response
     if response.options.content_format == CONCISE_PROBLEM_DETAILS:
+        from trio_coap.wire.problems import ProblemDetails  # Only here: few errors have any.
+
         try:
             error.problem = ProblemDetails.decode(response.payload)
         except (PayloadFormatError, MissingExtra) as exc:

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 
 from trio_coap.wire.errors import LocalProtocolError
+from trio_coap.wire.patterns import lazy_pattern
 
 MAX_COMPONENT_LENGTH = 255
 """Octets in a host, path segment or query argument: the limit of their options (:rfc:`7252` section 5.10)."""
@@ -32,19 +33,19 @@ _SEGMENT_SAFE = _SUB_DELIMS + ":@"
 # Section 6.5 step 8. The last example of Appendix B has %2F where this leaves "/"; both mean the same.
 _QUERY_SAFE = _SUB_DELIMS.replace("&", "") + ":@/?"
 
-_REFERENCE = re.compile(  # RFC 3986 appendix B, with the grammar of section 3.1 for the scheme
+_REFERENCE = lazy_pattern(  # RFC 3986 appendix B, with the grammar of section 3.1 for the scheme
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL
 )
-_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?")
-_FORBIDDEN = re.compile(r'[\x00-\x20"<>\\^`{|}\x7f-\x9f]')  # in no URI, nor (C1 controls) in an IRI
-_BRACKET = re.compile(r"[\[\]]")
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
-_REG_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=\u00a0-\U0010ffff-]+")
+_AUTHORITY = lazy_pattern(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?")
+_FORBIDDEN = lazy_pattern(r'[\x00-\x20"<>\\^`{|}\x7f-\x9f]')  # in no URI, nor (C1 controls) in an IRI
+_BRACKET = lazy_pattern(r"[\[\]]")
+_BAD_PERCENT = lazy_pattern(r"%(?![0-9A-Fa-f]{2})")
+_NON_ASCII = lazy_pattern(r"[^\x00-\x7f]+")
+_REG_NAME = lazy_pattern(r"[A-Za-z0-9._~!$&'()*+,;=\u00a0-\U0010ffff-]+")
 _DECIMAL_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4_ADDRESS = re.compile(rf"{_DECIMAL_OCTET}(?:\.{_DECIMAL_OCTET}){{3}}")  # RFC 3986 section 3.2.2
-_LEADING_DOTS = re.compile(r"\A(?:\.\.?/)+")
-_ZONE = re.compile(r"[^\x00-\x20\x7f-\x9f%/\[\]]+")
+_IPV4_ADDRESS = lazy_pattern(rf"{_DECIMAL_OCTET}(?:\.{_DECIMAL_OCTET}){{3}}")  # RFC 3986 section 3.2.2
+_LEADING_DOTS = lazy_pattern(r"\A(?:\.\.?/)+")
+_ZONE = lazy_pattern(r"[^\x00-\x20\x7f-\x9f%/\[\]]+")
 _ASCII_LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -298,15 +299,20 @@ def remove_dot_segments(path: str) -> str:
     return "".join(output) + ("/" if path.endswith(("/.", "/..")) else "")
 
 
-@attrs.frozen
+@final
 class _Reference:
     """The five components of a URI reference; None is *undefined*, which is not *empty*."""
 
-    scheme: str | None
-    authority: str | None
-    path: str
-    query: str | None
-    fragment: str | None
+    __slots__ = ("authority", "fragment", "path", "query", "scheme")
+
+    def __init__(
+        self, scheme: str | None, authority: str | None, path: str, query: str | None, fragment: str | None
+    ) -> None:
+        self.scheme = scheme
+        self.authority = authority
+        self.path = path
+        self.query = query
+        self.fragment = fragment
 
     def unparse(self) -> str:
         """Put the components of a URI, which has a scheme, together (:rfc:`3986` section 5.3)."""
@@ -325,18 +331,21 @@ def _split(text: str) -> _Reference:
 
 def _transform(base: _Reference, reference: _Reference) -> _Reference:
     """Find the target of *reference* (:rfc:`3986` section 5.2.2)."""
+    query, fragment = reference.query, reference.fragment
     if reference.scheme is not None:
-        return attrs.evolve(reference, path=remove_dot_segments(reference.path))
+        path = remove_dot_segments(reference.path)
+        return _Reference(reference.scheme, reference.authority, path, query, fragment)
     if reference.authority is not None:
-        return attrs.evolve(reference, scheme=base.scheme, path=remove_dot_segments(reference.path))
+        path = remove_dot_segments(reference.path)
+        return _Reference(base.scheme, reference.authority, path, query, fragment)
     if not reference.path:
-        query = base.query if reference.query is None else reference.query
-        return attrs.evolve(base, query=query, fragment=reference.fragment)
+        query = base.query if query is None else query
+        return _Reference(base.scheme, base.authority, base.path, query, fragment)
     path = reference.path
     if not path.startswith("/"):  # section 5.2.3
         folder = "/" if base.authority is not None and not base.path else base.path[: base.path.rfind("/") + 1]
         path = folder + path
-    return attrs.evolve(base, path=remove_dot_segments(path), query=reference.query, fragment=reference.fragment)
+    return _Reference(base.scheme, base.authority, remove_dot_segments(path), query, fragment)
 
 
 def _forbidden_character(match: re.Match[str]) -> UriError:

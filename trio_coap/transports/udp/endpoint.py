@@ -15,7 +15,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable
 from socket import AF_INET, AF_UNSPEC
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import trio
@@ -24,7 +24,6 @@ from trio_coap.messaging.addresses import canonical_address
 from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
-from trio_coap.messaging.statistics import EndpointStatistics, SocketStatistics
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
@@ -36,6 +35,9 @@ from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message
 from trio_coap.wire.recent import Recent
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.statistics import EndpointStatistics
 
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
@@ -232,6 +234,8 @@ class SocketEndpoint(DrivenEndpoint):
 
     def statistics(self) -> EndpointStatistics:
         """Return a snapshot of what the endpoint and its socket have counted; see :class:`EndpointStatistics`."""
+        from trio_coap.messaging.statistics import SocketStatistics
+
         sock = self._socket
         statistics = super().statistics()
         if not isinstance(sock, socket.socket):

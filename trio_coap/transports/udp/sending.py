@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from socket import AF_INET, AF_INET6
 from typing import Any, final
 
+from trio_coap.messaging.counters import Counters
 from trio_coap.messaging.endpoint import Endpoint
-from trio_coap.messaging.statistics import Counters
 from trio_coap.transports.udp.groups import find_interfaces, find_loopbacks
 from trio_coap.transports.udp.pktinfo import Ancillary, GroupAddress, PacketInfo
 from trio_coap.wire.message import EndpointAddress

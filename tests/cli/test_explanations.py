@@ -12,7 +12,7 @@ import pytest
 
 from trio_coap import DeliveryError, Endpoint, NetworkError, ResetReceived
 from trio_coap.cli import main as cli_main
-from trio_coap.cli.problems import explain
+from trio_coap.cli.explanations import explain
 
 PUT = ("put", "localhost")
 GET = ("get", "localhost")
