@@ -262,3 +262,20 @@ async def test_a_response_after_cancelling_in_the_same_moment_is_not_taken(
         scene.endpoint.datagram_received(octets, scene.peer.remote, trio.current_time())
     assert nursery.cancel_scope.cancelled_caught
     assert_nothing_is_left(scene.endpoint)
+
+
+class Interrupted(BaseException):
+    """Like KeyboardInterrupt, but pytest does not mind."""
+
+
+async def test_a_request_that_is_interrupted_while_it_is_sent_does_not_disturb_closing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(type(scene.endpoint), "transmit", interrupt)
+        await scene.client.get(scene.uri)
+    scene.endpoint.close()
+    assert_nothing_is_left(scene.endpoint)
