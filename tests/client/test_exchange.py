@@ -274,8 +274,9 @@ async def test_a_request_that_is_interrupted_while_it_is_sent_does_not_disturb_c
     def interrupt(*arguments: object) -> None:
         raise Interrupted
 
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+    with monkeypatch.context() as patched:
         patched.setattr(type(scene.endpoint), "transmit", interrupt)
-        await scene.client.get(scene.uri)
+        with pytest.raises(Interrupted):
+            await scene.client.get(scene.uri)
     scene.endpoint.close()
     assert_nothing_is_left(scene.endpoint)
