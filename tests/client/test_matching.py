@@ -22,6 +22,7 @@ from trio_coap import (
     UnprocessableResponse,
     open_client,
 )
+from trio_coap.messaging.local import RANDOM_BLOCK
 from trio_coap.testing import VirtualNetwork
 from trio_coap.wire.message import Message
 
@@ -87,34 +88,41 @@ async def test_an_acknowledgement_with_another_message_id_is_ignored(scene: Scen
         assert handle.transmissions == 2
 
 
-class CountingRandom(random.Random):
-    """Notes how many octets it was asked for."""
+class ScriptedRandom(random.Random):
+    """Gives octets that the test has chosen before its own, and notes how many it was asked for."""
 
-    def __init__(self, *tokens: bytes) -> None:
+    def __init__(self, *chosen: bytes) -> None:
         super().__init__(0)
         self.asked_for: list[int] = []
-        self._tokens = list(tokens)
+        self._chosen = b"".join(chosen)
 
     def randbytes(self, n: int) -> bytes:
         self.asked_for.append(n)
-        return self._tokens.pop(0) if self._tokens else super().randbytes(n)
+        octets = self._chosen[:n]
+        self._chosen = self._chosen[n:]
+        return octets + super().randbytes(n - len(octets))
+
+
+TIMEOUT = bytes(4)
+"""What the timeout of a request is made from, behind its token."""
 
 
 async def test_tokens_come_from_the_random_source(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
-    rng = CountingRandom(b"wxyz")
+    rng = ScriptedRandom(b"wxyz")
     async with (
         coap_network.open_endpoint("client", rng=rng) as endpoint,
         open_client(endpoint=endpoint) as client,
         client.request(Code.GET, "coap://10.9.9.9/r") as handle,
     ):
         assert handle.request.token == b"wxyz"
-    assert rng.asked_for == [4]
+        # Those of the next requests are drawn with it.
+        assert rng.asked_for == [RANDOM_BLOCK]
 
 
 async def test_no_two_outstanding_requests_to_one_remote_have_the_same_token(
     coap_network: VirtualNetwork, autojump_clock: MockClock
 ) -> None:
-    rng = CountingRandom(b"same", b"same", b"same", b"else")
+    rng = ScriptedRandom(b"same", TIMEOUT, b"same", b"same", b"else", TIMEOUT)
     async with coap_network.open_endpoint("client", rng=rng) as endpoint, open_client(endpoint=endpoint) as client:
         async with (
             client.request(Code.GET, "coap://10.9.9.9/1") as one,

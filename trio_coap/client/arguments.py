@@ -68,12 +68,14 @@ class TransferArguments(RequestArguments, total=False):
 
 def split_transfer_arguments(
     arguments: TransferArguments,
-) -> tuple[int | None, int, Progress, RequestArguments]:
+) -> tuple[int | None, int, Progress | None, RequestArguments]:
     """Return block size, largest response body, progress, and the arguments that are left.
 
     Raises:
       LocalProtocolError: if there are no blocks of that size.
     """
+    if not arguments:
+        return None, MAX_BODY, None, {}
     block_size = arguments.get("block_size")
     if block_size is not None:
         Block.of(0, False, block_size)
@@ -82,7 +84,7 @@ def split_transfer_arguments(
         rest.pop(name, None)
     # What is left has no other keys.
     left = cast(RequestArguments, rest)
-    return block_size, arguments.get("max_body", MAX_BODY), arguments.get("progress") or Progress(), left
+    return block_size, arguments.get("max_body", MAX_BODY), arguments.get("progress"), left
 
 
 def split_arguments(
@@ -93,6 +95,8 @@ def split_arguments(
     Raises:
       LocalProtocolError: if an option does not fit.
     """
+    if not arguments:
+        return _PLAIN
     by_name: dict[str, OptionInput] = dict(arguments)  # type: ignore[arg-type]
     for name in ("confirmable", "parameters", "remote", "options"):
         by_name.pop(name, None)
@@ -103,3 +107,5 @@ def split_arguments(
 
 
 _NO_OPTIONS = Options()
+_PLAIN = True, None, None, _NO_OPTIONS
+"""What it means that there are no arguments."""

@@ -8,8 +8,7 @@ of the last failure.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, final
 
@@ -63,6 +62,8 @@ class Attempt:
       entry: the request's entry in the message layer; None before the first, and where it failed at once.
     """
 
+    __slots__ = ("_endpoint", "_key", "_listener", "_others", "_parameters", "_when_sent", "entry", "request")
+
     def __init__(
         self,
         endpoint: LocalEndpoint,
@@ -89,7 +90,7 @@ class Attempt:
         self._parameters = parameters
         self._when_sent = when_sent
         self._may_ask_groups = may_ask_groups
-        self._targets: deque[Request] = deque()
+        self._others: Sequence[Request] = ()
         self._key: tuple[Endpoint | None, bytes] | None = None
 
     @property
@@ -102,7 +103,7 @@ class Attempt:
         """How often the request has been sent to the address that is being tried; 0 while it is held back."""
         return 0 if self.entry is None else self.entry.transmissions
 
-    def start(self, targets: Iterable[Request]) -> None:
+    def start(self, targets: Sequence[Request]) -> None:
         """Send the request to the first address; those that fail at once are passed over.
 
         Args:
@@ -111,12 +112,11 @@ class Attempt:
         Raises:
           LocalProtocolError: if it cannot be sent at all; :meth:`end` is up to the caller.
         """
-        self._targets.extend(targets)
-        self._send_to_next()
+        self._send_to_first(targets)
 
     def settle(self) -> None:
         """Stay with the address that is being tried, because it has answered."""
-        self._targets.clear()
+        self._others = ()
 
     def send_again(self, request: Request, *, with_new_token: bool = False) -> None:
         """Send *request*, which has not been sent yet, to the address that has answered.
@@ -137,11 +137,19 @@ class Attempt:
         if self.entry is not None:
             self.entry.complete(now)
 
-    def end(self) -> None:
-        """Stop sending and listening; it may have ended before."""
-        self._drop_token()
-        self._targets.clear()
-        self.complete(self._endpoint.clock())
+    def end(self, now: float | None = None) -> None:
+        """Stop sending and listening; it may have ended before.
+
+        Args:
+          now: the current time, in seconds, for who knows it.
+        """
+        if self._key is not None:
+            self._drop_token()
+        self._others = ()
+        entry = self.entry
+        # An entry that has not been completed has its listener, which is this attempt.
+        if entry is not None and entry.listener is not None:
+            entry.complete(self._endpoint.clock() if now is None else now)
 
     # What the engine says.
 
@@ -153,12 +161,12 @@ class Attempt:
         """See :class:`trio_coap.messaging.sent.SentListener`: the next address is tried, if there is one."""
         if entry is not self.entry and self.entry is not None:
             return
-        if not self._targets or isinstance(error, ResetReceived):
+        if not self._others or isinstance(error, ResetReceived):
             self._listener.request_failed(error)
             return
         self._drop_token()
         try:
-            self._send_to_next()
+            self._send_to_first(self._others)
         except LocalProtocolError as exc:
             # It is for who waits for the response; the engine, which calls, has others to serve.
             self._listener.request_failed(exc)
@@ -167,22 +175,23 @@ class Attempt:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._listener.endpoint_closed()
 
-    def _send_to_next(self) -> None:
-        request = self._targets.popleft()
+    def _send_to_first(self, targets: Sequence[Request]) -> None:
+        request = targets[0]
+        self._others = targets[1:]
         self._listen(request)
         self._send(request)
 
     def _listen(self, request: Request) -> None:
-        remote = request.destination_endpoint
+        endpoint, remote = self._endpoint, request.destination_endpoint
         assert isinstance(remote, Endpoint)
         if remote.is_multicast and not self._may_ask_groups:
             raise LocalProtocolError(
                 f"{remote.hostinfo} is a group, whose members answer for themselves: multicast() asks it, by a "
                 "Non-confirmable request (RFC 7252 section 8.1)"
             )
-        request.token = self._endpoint.new_token(remote)
-        self._key = (remote, request.token)
-        self._endpoint.tokens[self._key] = self._listener
+        request.token = token = endpoint.new_token(remote)
+        self._key = key = (remote, token)
+        endpoint.tokens[key] = self._listener
 
     def _send(self, request: Request) -> None:
         self.request = request

@@ -25,6 +25,8 @@ from typing import final
 from trio_coap.client.transfer import (
     MAX_BLOCK_SIZE,
     MAX_RESTARTS,
+    NO_OPTIONS,
+    NOTHING,
     BlockTransferError,
     BodyTooLarge,
     Conversation,
@@ -46,8 +48,8 @@ _LATER_BLOCKS_LACK = frozenset({_IF_NONE_MATCH, _OBSERVE})
 _REQUESTS_FOR_BLOCKS_LACK = _LATER_BLOCKS_LACK | {_SIZE2}
 """Who asks for the size of the response's body (section 4) has been told with its first block."""
 
-_SAFE = frozenset({Code.GET, Code.FETCH})
-_NO_OPTIONS = Options()
+SAFE = frozenset({Code.GET, Code.FETCH})
+"""The methods that may be repeated, and whose requests need not be told apart."""
 
 
 class _RestartNeeded(Exception):
@@ -66,6 +68,9 @@ class Upload:
         progress: Progress,
         block_size: int | None = None,
         uri: str = "",
+        *,
+        answer: Response | None = None,
+        number: int | None = None,
     ) -> None:
         """Prepare an upload.
 
@@ -76,30 +81,33 @@ class Upload:
           progress: is kept up to date.
           block_size: 16 to 1024 octets; it is also what the response is asked to come in.
           uri: of the request; bodies of one message are kept apart by it.
+          answer: to the first block, if that has been sent already, as a request without options of its own.
+          number: of the request, if it has been entered already; see :meth:`RequestTags.enter`.
         """
         self._uri = uri
-        self._number: int | None = None
+        self._number = number
         self._conversation = conversation
         self._body = body
         self._tags = tags
         self._progress = progress
         self._size = block_size or MAX_BLOCK_SIZE
-        self._early = Options(block2=Block.of(0, False, block_size)) if block_size else _NO_OPTIONS
+        self._early = Options(block2=Block.of(0, False, block_size)) if block_size else NO_OPTIONS
         self._has_own_tag = bool(conversation.template.options.request_tag)
         self._tag: int | None = None
         self._may_restart = True
         self._is_in_blocks = False
+        self._answer = answer
         self.repeated_payload = b""
         """What requests for further blocks of the response carry: the body of a FETCH, which is part of its cache key
         (:rfc:`8132` section 2), if it fits into one message."""
-        self.options = _NO_OPTIONS
+        self.options = NO_OPTIONS
         """The options that requests for further blocks of the response have in common with those of the upload."""
 
     async def run(self) -> Response:
         """Send the body, and return the final response."""
         while True:
             self._tag = None
-            self.options = _NO_OPTIONS
+            self.options = NO_OPTIONS
             try:
                 return await self._send_all()
             except _RestartNeeded:
@@ -154,7 +162,7 @@ class Upload:
             self._size = min(self._size, block.size)
 
     async def _send_block(self, start: int, payload: bytes, is_more: bool) -> Response:
-        options = _NO_OPTIONS if is_more else self._early
+        options = NO_OPTIONS if is_more else self._early
         if start or is_more or self._is_in_blocks:
             if is_more and not start and not self._has_own_tag:
                 self._tag = self._tags.take()
@@ -163,13 +171,16 @@ class Upload:
             options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
         elif self._conversation.template.code == Code.FETCH:
             self.repeated_payload = payload
-        elif self._conversation.template.code not in _SAFE and not self._has_own_tag:
+        elif self._conversation.template.code not in SAFE and not self._has_own_tag:
             if self._number is None:
                 self._number = self._tags.enter(self._uri)
             if self._number:
                 self.options = Options(request_tag=[self._tags.encode(self._number)])
             options += self.options
-        without = _LATER_BLOCKS_LACK if start else frozenset()
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            return answer
+        without = _LATER_BLOCKS_LACK if start else NOTHING
         return await self._conversation.ask(payload, options=options, without=without)
 
     async def _must_restart(self, response: Response, block: Block | None, start: int) -> bool:
@@ -189,6 +200,18 @@ class Upload:
         self._size = size
         self._progress.sent = 0
         return True
+
+
+def is_whole(response: Response, max_body: int) -> bool:
+    """Say whether there is nothing about the response to a request of one block that this module has rules for."""
+    options = response.options
+    return (
+        options.block2 is None
+        and options.block1 is None
+        and options.size2 is None
+        and response.code is not Code.CONTINUE
+        and len(response.payload) <= max_body
+    )
 
 
 @final
@@ -273,7 +296,7 @@ class Download:
             try:
                 return await self.read_once(max_body)
             except RepresentationChanged:
-                if self._conversation.template.code not in _SAFE or self._restarts >= MAX_RESTARTS:
+                if self._conversation.template.code not in SAFE or self._restarts >= MAX_RESTARTS:
                     raise
             self._restarts += 1
             self._progress.received = 0

@@ -31,7 +31,7 @@ import trio
 from trio_coap.client.arguments import RequestArguments, TransferArguments, split_transfer_arguments
 from trio_coap.client.cachekeys import CacheKey, Question, Resource, find_question, find_resource
 from trio_coap.client.responses import StoredResponses
-from trio_coap.client.transfer import MAX_BODY
+from trio_coap.client.transfer import MAX_BODY, Progress
 from trio_coap.wire.codes import Code
 from trio_coap.wire.definitions import is_unsafe
 from trio_coap.wire.errors import LocalProtocolError
@@ -181,7 +181,8 @@ class ResponseCache:
           base_uri: what *uri* may be relative to.
           code, uri, payload, arguments: the request.
         """
-        _, max_body, progress, rest = split_transfer_arguments(arguments)
+        _, max_body, given, rest = split_transfer_arguments(arguments)
+        progress = given or Progress()
         if code not in SAFE_METHODS:
             return await self.watch(lambda: send(code, uri, payload, arguments), base_uri, code, uri, rest)
         question = find_question(code, uri, payload, rest, base_uri)

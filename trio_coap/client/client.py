@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Unpack, final
@@ -15,7 +15,7 @@ from trio_coap.client.arguments import (
 )
 from trio_coap.client.attempt import FindTargets
 from trio_coap.client.backpressure import Backpressure
-from trio_coap.client.blockwise import Download, Upload
+from trio_coap.client.blockwise import SAFE, Download, Upload, is_whole
 from trio_coap.client.cache import ResponseCache
 from trio_coap.client.discovery import LINK_FORMAT, Filter, find_core, read_links, write_filters
 from trio_coap.client.handle import RequestHandle
@@ -26,7 +26,7 @@ from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
 from trio_coap.client.targets import TargetFinder, address_request
 from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
-from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, RequestTags
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, Progress, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
@@ -37,7 +37,6 @@ from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
-from trio_coap.wire.options import Options
 
 
 @final
@@ -105,31 +104,31 @@ class Client:
 
     async def get(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """GET: return a representation of the resource."""
-        return await self.exchange(Code.GET, uri, b"", **arguments)
+        return await self._perform(Code.GET, uri, b"", arguments)
 
     async def delete(self, uri: str, **arguments: Unpack[TransferArguments]) -> Response:
         """DELETE: remove the resource."""
-        return await self.exchange(Code.DELETE, uri, b"", **arguments)
+        return await self._perform(Code.DELETE, uri, b"", arguments)
 
     async def put(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PUT: create or replace the resource."""
-        return await self.exchange(Code.PUT, uri, payload, **arguments)
+        return await self._perform(Code.PUT, uri, payload, arguments)
 
     async def post(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """POST: have the resource process the payload."""
-        return await self.exchange(Code.POST, uri, payload, **arguments)
+        return await self._perform(Code.POST, uri, payload, arguments)
 
     async def fetch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """FETCH: return what the payload asks for (:rfc:`8132` section 2)."""
-        return await self.exchange(Code.FETCH, uri, payload, **arguments)
+        return await self._perform(Code.FETCH, uri, payload, arguments)
 
     async def patch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """PATCH: change parts of the resource (:rfc:`8132` section 3)."""
-        return await self.exchange(Code.PATCH, uri, payload, **arguments)
+        return await self._perform(Code.PATCH, uri, payload, arguments)
 
     async def ipatch(self, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]) -> Response:
         """iPATCH: change parts of the resource, idempotently (:rfc:`8132` section 3)."""
-        return await self.exchange(Code.IPATCH, uri, payload, **arguments)
+        return await self._perform(Code.IPATCH, uri, payload, arguments)
 
     async def exchange(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[TransferArguments]
@@ -149,22 +148,44 @@ class Client:
             :exc:`BodyTooLarge` where it is that.
           CoapError: see :meth:`RequestHandle.receive`.
         """
-        if self.cache is not None:
-            return await self.cache.exchange(self._exchange, self._finder.base_uri, code, uri, payload, arguments)
-        return await self._exchange(code, uri, payload, arguments)
+        return await self._perform(code, uri, payload, arguments)
+
+    def _perform(
+        self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments
+    ) -> Coroutine[object, object, Response]:
+        if self.cache is None:
+            return self._exchange(code, uri, payload, arguments)
+        return self.cache.exchange(self._exchange, self._finder.base_uri, code, uri, payload, arguments)
 
     async def _exchange(self, code: Code, uri: str, payload: bytes | str, arguments: TransferArguments) -> Response:
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
-        conversation, reader = self._converse(code, uri, payload, rest)
-        if _names_a_block(conversation.template):
+        conversation, body = self._converse(code, uri, payload, rest)
+        template = conversation.template
+        if arguments and _names_a_block(template):
             # Who names a block gets that block.
-            return await conversation.ask((await reader.read_block(0, reader.size or 0))[0], options=Options())
-        upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
+            reader = BodyReader(body)
+            return await conversation.ask((await reader.read_block(0, reader.size or 0))[0])
+        answer = number = upload = None
         try:
+            if isinstance(body, bytes) and len(body) <= MAX_BLOCK_SIZE and progress is None and block_size is None:
+                # Nearly always it is one message, and the answer is another one: nothing is to be done about blocks.
+                if code not in SAFE and not template.options.request_tag:
+                    number = self._tags.enter(uri)
+                if not number:
+                    answer = await conversation.ask(body)
+                    if is_whole(answer, max_body):
+                        return answer
+            progress = progress or Progress()
+            upload = Upload(
+                conversation, BodyReader(body), self._tags, progress, block_size, uri, answer=answer, number=number
+            )
             first = await upload.run()
             return await Download(conversation, first, upload, progress, block_size).read_all(max_body)
         finally:
-            upload.leave()
+            if upload is not None:
+                upload.leave()
+            elif number is not None:
+                self._tags.leave(uri, number)
 
     async def tell(
         self, code: Code, uri: str, payload: bytes | str = b"", **arguments: Unpack[RequestArguments]
@@ -245,6 +266,7 @@ class Client:
             first, or an option does not fit.
         """
         block_size, max_body, progress, rest = split_transfer_arguments(arguments)
+        progress = progress or Progress()
         if code not in (Code.GET, Code.FETCH):
             raise LocalProtocolError(f"GET and FETCH can be observed, {code} cannot")
         template, find_targets, parameters = self._prepare(code, uri, payload, rest)
@@ -341,7 +363,9 @@ class Client:
           CoapError: see :meth:`RequestHandle.receive`.
         """
         block_size, _, progress, rest = split_transfer_arguments(arguments)
-        conversation, reader = self._converse(code, uri, body, rest)
+        progress = progress or Progress()
+        conversation, source = self._converse(code, uri, body, rest)
+        reader = BodyReader(source)
         if _names_a_block(conversation.template):
             raise LocalProtocolError("a stream is a whole body; exchange() gives a single block")
         upload = Upload(conversation, reader, self._tags, progress, block_size, uri)
@@ -413,13 +437,13 @@ class Client:
 
     def _converse(
         self, code: Code, uri: str, body: BodySource, arguments: RequestArguments
-    ) -> tuple[Conversation, BodyReader]:
-        """Return what sends the blocks, and what reads *body*."""
+    ) -> tuple[Conversation, BodySource]:
+        """Return what sends the blocks, and the body that they are cut from: octets, if *body* is a text."""
         text = body if isinstance(body, str) else b""
         template, find_targets, parameters = self._prepare(code, uri, text, arguments)
-        reader = BodyReader(template.payload if isinstance(body, str) else body)
-        template.payload = b""
-        return Conversation(self._endpoint, template, find_targets, parameters, self._backpressure), reader
+        if text:
+            body, template.payload = template.payload, b""
+        return Conversation(self._endpoint, template, find_targets, parameters, self._backpressure), body
 
     def _prepare(
         self, code: Code, uri: str, payload: bytes | str, arguments: RequestArguments

@@ -38,7 +38,7 @@ class TargetFinder:
         if base_uri is not None:
             parse_uri(base_uri)
         self.base_uri = base_uri
-        self._numeric: dict[str, Target] = {}
+        self._numeric: dict[str, Sequence[Target]] = {}
 
     async def find(self, uri: str, remote: EndpointAddress | None = None) -> Sequence[Target]:
         """Return the targets for *uri*, the resolver's first one first.
@@ -61,7 +61,7 @@ class TargetFinder:
         known = self._numeric.get(uri)
         if known is not None:
             await trio.lowlevel.checkpoint_if_cancelled()
-            return (known,)
+            return known
         parsed = parse_uri(uri if self.base_uri is None else resolve_reference(self.base_uri, uri))
         if parsed.scheme != "coap":
             raise LocalProtocolError(f"there is no transport for {parsed.scheme!r} yet; coap is the one that works")
@@ -70,7 +70,7 @@ class TargetFinder:
         if parsed.host_is_literal and "%" not in parsed.host:
             if len(self._numeric) >= MAX_REMEMBERED_URIS:
                 self._numeric.clear()
-            self._numeric[uri] = targets[0]
+            self._numeric[uri] = (targets[0],)
         return targets
 
 
@@ -109,6 +109,4 @@ def address_request(template: Request, endpoint: Endpoint, of_uri: Options) -> R
         # What is given replaces what the URI says, as with a Uri-Host for a virtual host; queries add up.
         given = {number for number, _ in template.options}
         options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
-    request = template.replace(options=options)
-    request.destination_endpoint = endpoint
-    return request
+    return Request(template.code, template.payload, options=options, type=template.type, destination_endpoint=endpoint)

@@ -1,6 +1,6 @@
 """A transfer: one request of the application, in as many exchanges as its bodies need (:rfc:`7959`).
 
-Rule 1: what an exchange is, :class:`RequestHandle` knows; here it is known which one comes next.  Rule 2: all blocks go to
+Rule 1: what an exchange is, :class:`Exchange` knows; here it is known which one comes next.  Rule 2: all blocks go to
 the address that answered the first.  Rule 3: between two exchanges nothing is under way, so that cancelling leaves nothing.
 Rule 4: a challenge (4.01 with an Echo, :rfc:`9175` section 2.3) is answered once; a second one in a row is the response.
 """
@@ -14,7 +14,7 @@ from typing import final
 import attrs
 
 from trio_coap.client.backpressure import Backpressure
-from trio_coap.client.handle import RequestHandle
+from trio_coap.client.exchange import Exchange
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.wire.codes import Code
@@ -34,9 +34,11 @@ read would keep the client busy for ever."""
 MAX_BLOCK_SIZE = 1024
 """The largest block over datagrams, in octets (:rfc:`7959` section 2.2)."""
 
-
 ECHO = 252
 """The number of the Echo option."""
+
+NO_OPTIONS = Options()
+NOTHING: frozenset[int] = frozenset()
 
 
 class BlockTransferError(RemoteProtocolError):
@@ -110,7 +112,10 @@ class RequestTags:
 
         The first one at a time has 0, and needs no tag; with the others it is one, to tell their responses apart.
         """
-        numbers = self._short.setdefault(uri, set())
+        numbers = self._short.get(uri)
+        if numbers is None:
+            self._short[uri] = {0}
+            return 0
         number = next(number for number in range(len(numbers) + 1) if number not in numbers)
         numbers.add(number)
         return number
@@ -131,6 +136,8 @@ class RequestTags:
 @final
 class Conversation:
     """Sends the requests of one transfer, one after the other."""
+
+    __slots__ = ("_backpressure", "_endpoint", "_find_targets", "_parameters", "_targets", "template")
 
     def __init__(
         self,
@@ -156,7 +163,9 @@ class Conversation:
         self._backpressure = backpressure
         self._targets: Sequence[Request] | None = None
 
-    async def ask(self, payload: bytes, *, options: Options, without: frozenset[int] = frozenset()) -> Response:
+    async def ask(
+        self, payload: bytes, *, options: Options = NO_OPTIONS, without: frozenset[int] = NOTHING
+    ) -> Response:
         """Send a request and return the response.
 
         Args:
@@ -167,32 +176,42 @@ class Conversation:
         Raises:
           CoapError: see :meth:`RequestHandle.receive`.
         """
-        response = await self._exchange(payload, options, without)
+        if self._targets is None:
+            requests = self._targets = await self._find_targets()
+            if options or without:
+                requests = self._again(payload, options, without)
+            else:
+                # They are sent as they are; the payload is that of each request of its own.
+                for request in requests:
+                    request.payload = payload
+        else:
+            requests = self._again(payload, options, without)
+        response = await self._exchange(requests)
         echo = find_challenge(response)
         if echo is None:
             return response
         # It goes to the endpoint that gave the Echo, and to no other.
-        return await self._exchange(payload, options + Options(echo=echo), without | {ECHO})
+        return await self._exchange(self._again(payload, options + Options(echo=echo), without | {ECHO}))
 
-    async def _exchange(self, payload: bytes, options: Options, without: frozenset[int]) -> Response:
-        async def find_targets() -> Sequence[Request]:
-            if self._targets is None:
-                self._targets = await self._find_targets()
-                if not payload and not options and not without:
-                    return self._targets
-            return [_again(target, payload, target.options.without(*without) + options) for target in self._targets]
-
-        async with RequestHandle(self._endpoint, find_targets, self._parameters, self._backpressure) as handle:
-            response = await handle.receive()
-        if self._targets is not None and len(self._targets) > 1:
-            answered = handle.request.destination_endpoint
+    async def _exchange(self, requests: Sequence[Request]) -> Response:
+        if self._backpressure is not None:
+            await self._backpressure.wait(requests[0].destination_endpoint)
+        response = await Exchange(self._endpoint, self._parameters, self._backpressure).run(requests)
+        if len(requests) > 1:
+            assert self._targets is not None
+            answered = response.source_endpoint
             self._targets = [target for target in self._targets if target.destination_endpoint == answered]
         return response
+
+    def _again(self, payload: bytes, options: Options, without: frozenset[int]) -> Sequence[Request]:
+        """Return requests like the targets, which may have been sent, to be sent as other messages."""
+        assert self._targets is not None
+        return [_again(target, payload, target.options.without(*without) + options) for target in self._targets]
 
 
 def find_challenge(response: Response) -> bytes | None:
     """Return the Echo that the request is to be sent again with (:rfc:`9175` section 2.3); None if none is asked for."""
-    return response.options.echo if response.code == Code.UNAUTHORIZED else None
+    return response.options.echo if response.code is Code.UNAUTHORIZED else None
 
 
 def _again(target: Request, payload: bytes, options: Options) -> Request:

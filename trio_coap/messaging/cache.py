@@ -304,6 +304,16 @@ class MessageCache(Generic[E]):
             self._pending.pop(entry, None)
         self._queue.schedule(entry, time_due)
 
+    def _await_reply(self, entry: E, time_due: float) -> None:
+        """Put *entry*, which is in the FIFO at most, into the queue, where it will probably be put off."""
+        if self._pending:
+            self._pending.pop(entry, None)
+        self._queue.push(entry, time_due)
+
+    def _put_off(self, entry: E, time_due: float) -> None:
+        """Move *entry* in the queue to where it stays until it expires."""
+        self._queue.put_off(entry, time_due)
+
     def _suspend(self, entry: E, *, is_pending: bool = True) -> None:
         """Take *entry* out of the queue: to the end of the FIFO, or to where its owner keeps it."""
         self._queue.discard(entry)

@@ -33,6 +33,8 @@ MAX_DATAGRAM = 65_535
 TOKEN_LENGTH = 4
 """Octets of the tokens that we draw: the 32 random bits that :rfc:`7252` section 5.3.1 asks for."""
 
+RANDOM_BLOCK = 512
+"""Random octets to draw at a time: for the tokens and timeouts of 64 requests."""
 
 _PASSING = frozenset({errno.ENOBUFS, errno.ENOMEM})
 """Errors of a system that is short of memory: the datagram is lost, the next one need not be."""
@@ -102,6 +104,8 @@ class LocalEndpoint(Endpoint):
     """
 
     __slots__ = (
+        "_random_at",
+        "_random_octets",
         "_reception",
         "_remotes",
         "_sweep_size",
@@ -165,6 +169,8 @@ class LocalEndpoint(Endpoint):
         self.group_states: list[RemoteEndpointState] = []
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
         self._sweep_size = _MIN_SWEEP
+        self._random_octets = b""
+        self._random_at = 0
         self._reception = Reception(self)
 
     @classmethod
@@ -295,10 +301,21 @@ class LocalEndpoint(Endpoint):
         Args:
           remote: whom the request goes to; None for a group.
         """
+        tokens = self.tokens
         while True:
-            token = self.rng.randbytes(TOKEN_LENGTH)
-            if (remote, token) not in self.tokens and (None, token) not in self.tokens:
+            token = self.random_octets(TOKEN_LENGTH)
+            if (remote, token) not in tokens and (None, token) not in tokens:
                 return token
+
+    def random_octets(self, length: int) -> bytes:
+        """Return so many random octets, which were drawn together with others: asking the system for each costs more."""
+        start = self._random_at
+        end = start + length
+        if end > len(self._random_octets):
+            self._random_octets = self.rng.randbytes(max(length, RANDOM_BLOCK))
+            start, end = 0, length
+        self._random_at = end
+        return self._random_octets[start:end]
 
     def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
         """Return what is known of *endpoint*; nothing, if there was no contact before.

@@ -2,7 +2,8 @@
 
 Rule 1: every operation costs O(log n) or less, with a million entries too; appending what is due last costs
 O(1).  Rule 2: what is due at one time comes out in the order it went in.  Rule 3: an entry that moves to a later
-time is not touched; its old place is found out when it comes up, and then it goes behind those that are due with it.
+time is not touched, unless it is put off; its old place is found out when it comes up, and then it goes behind those
+that are due with it.
 
 A place has a time, a sequence number and an entry.  Places are kept in a few lanes as long as they come in ascending
 order there, which the expiry times of remembered messages of one kind do, and in a heap otherwise.  A lane is three deques
@@ -75,7 +76,7 @@ class DueQueue(Generic[T]):
     ``len(queue)`` is the number of entries, iteration goes from the earliest to the latest.
     """
 
-    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_sequence")
+    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off", "_sequence")
 
     def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         """Make an empty queue.
@@ -87,6 +88,7 @@ class DueQueue(Generic[T]):
         self._lanes: tuple[_Lane[T], ...] = tuple([_Lane() for _ in range(LANES)])
         self._sequence = 0
         self._length = 0
+        self._put_off = 0
         self._on_earlier = on_earlier
 
     def __len__(self) -> int:
@@ -120,6 +122,36 @@ class DueQueue(Generic[T]):
                 lane.entries.append(entry)
                 return
         self.schedule(entry, time_due)
+
+    def push(self, entry: T, time_due: float) -> None:
+        """Put in an entry that is new here, and will probably be put off: the same as :meth:`schedule`.
+
+        It does not get into a lane, whose ends are for what comes in order.
+        """
+        entry.queue_time = time_due
+        self._length += 1
+        self._sequence = entry.queue_place = sequence = self._sequence + 1
+        heap = self._heap
+        heapq.heappush(heap, (time_due, sequence, entry))
+        if heap[0][2] is entry and self._on_earlier is not None and self._head()[2] is entry:
+            self._on_earlier(time_due)
+
+    def put_off(self, entry: T, time_due: float) -> None:
+        """Move an entry to a later time, as :meth:`schedule` does, but let its old place count no more.
+
+        For those that hardly ever stay where they were: the heap has few places then, however many entries there are.
+        """
+        entry.queue_time = None
+        self._length -= 1
+        self.append(entry, time_due)
+        self._put_off += 1
+        heap = self._heap
+        if 2 * self._put_off > len(heap) + _MIN_COMPACTION:
+            # As many operations have gone before as it takes now.
+            self._put_off = 0
+            valid = [place for place in heap if place[2].queue_place == place[1]]
+            heapq.heapify(valid)
+            self._heap = valid
 
     def discard(self, entry: T) -> None:
         """Take *entry* out, if it is in."""

@@ -131,26 +131,26 @@ class RemoteEndpointState:
         Raises:
           LocalProtocolError: if all are in use.
         """
-        if len(self.sent_cache.keys()) >= MESSAGE_IDS:
+        cache, local = self.sent_cache, self.local
+        if len(cache.keys()) >= MESSAGE_IDS:
             raise LocalProtocolError(f"all message IDs for {self.endpoint.uri} are in use")
         message_id = self._next_message_id
         if message_id is None:
-            message_id = self.local.rng.randrange(MESSAGE_IDS)
-        while message_id in self.sent_cache or self._is_used_elsewhere(message_id):
+            message_id = local.rng.randrange(MESSAGE_IDS)
+        # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
+        others = local.states() if self.endpoint.is_multicast else local.group_states
+        while cache.by_id(message_id) is not None or (
+            others and any(message_id in state.sent_cache for state in others)
+        ):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id
 
-    def _is_used_elsewhere(self, message_id: int) -> bool:
-        """Say whether an ID is taken by messages to groups; for a group, by messages to anybody."""
-        local = self.local
-        others = local.states() if self.endpoint.is_multicast else local.group_states
-        return any(message_id in state.sent_cache for state in others)
-
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
         """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""
         shortest = parameters.ack_timeout
-        return self.local.rng.uniform(shortest, shortest * parameters.ack_random_factor)
+        fraction = int.from_bytes(self.local.random_octets(4), "big") / 0x1_0000_0000
+        return shortest + shortest * (parameters.ack_random_factor - 1) * fraction
 
     def submit(
         self,
@@ -178,14 +178,35 @@ class RemoteEndpointState:
           PendingLimitReached: if too many messages wait already; SendLimitReached, if too many are remembered.
           LocalProtocolError: if the message cannot be encoded, or its ID is in use.
         """
+        cache, local = self.sent_cache, self.local
+        # Most requests go out at once, and need not go through the FIFO.
+        nstart = local.parameters.nstart if parameters is None else parameters.nstart
+        starts = message.type is CON and self.outstanding < nstart and not cache.pending()
         try:
-            entry = self._enter(message, now, parameters, listener, local_address, answers, is_solicited)
+            octets = self._admit(message, is_solicited or answers is not None)
+            starts = starts and message.message_id is not None
+            entry = SentMessageCacheEntry(
+                cache,
+                message,
+                self.endpoint,
+                now,
+                remote=self,
+                octets=octets,
+                parameters=parameters,
+                listener=listener,
+                local_address=local_address,
+                answers=answers,
+                is_solicited=is_solicited,
+                is_pending=not starts,
+            )
         except LocalProtocolError:
-            self.local.forget_remote_if_idle(self)
+            local.forget_remote_if_idle(self)
             raise
-        if entry.message_id is None or (len(self.sent_cache.pending()) > 1 and message.type is CON):
-            return entry  # Behind those that wait already.
-        self._start(entry, now)
+        if starts:
+            entry.transmit(now)
+        elif entry.message_id is not None and (len(cache.pending()) == 1 or message.type is not CON):
+            self._start(entry, now)
+        # Otherwise it stands behind those that wait already.
         return entry
 
     def probe(self, entry: SentMessageCacheEntry, now: float) -> None:
@@ -303,41 +324,22 @@ class RemoteEndpointState:
             counters.turned_away[limit] += 1
             raise SendLimitReached(f"{message!r} to {self.endpoint.uri} is too much ({limit})")
 
-    def _enter(
-        self,
-        message: Message,
-        now: float,
-        parameters: TransmissionParameters | None,
-        listener: SentListener | None,
-        local_address: EndpointAddress | None,
-        answers: RcvdMessageCacheEntry | None,
-        is_solicited: bool,
-    ) -> SentMessageCacheEntry:
-        if self.pending >= self.local.limits.max_pending_per_remote:
+    def _admit(self, message: Message, is_response: bool) -> bytes:
+        """Give *message* an ID, if one is free, and return its octets; raise if there is no room for it."""
+        cache, limits = self.sent_cache, self.local.limits
+        if len(cache.pending()) + len(self.held) >= limits.max_pending_per_remote:
             self.local.counters.turned_away["max_pending_per_remote"] += 1
             raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
-        self.require_room(message, is_response=is_solicited or answers is not None)
+        self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(self.sent_cache.keys()) < MESSAGE_IDS:
+        if message_id is None and len(cache.keys()) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload
         )
         message.message_id = message_id
-        return SentMessageCacheEntry(
-            self.sent_cache,
-            message,
-            self.endpoint,
-            now,
-            remote=self,
-            octets=octets,
-            parameters=parameters,
-            listener=listener,
-            local_address=local_address,
-            answers=answers,
-            is_solicited=is_solicited,
-        )
+        return octets
 
     def _start(self, entry: SentMessageCacheEntry, now: float) -> bool:
         """Begin with a pending message that has its ID; False if it must wait for an NSTART slot."""

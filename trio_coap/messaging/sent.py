@@ -15,7 +15,8 @@ state                   what is due                                 and then
 Rule 1: an ACK or RST counts in every state after the first transmission, and leads to ``COMPLETED``.  Rule 2: the
 octets are encoded once.  Rule 3: this module knows messages, not requests: who sent one listens for its fate.
 Rule 4: a message can be superseded by a newer one (:rfc:`7641` section 4.5.2); it is not repeated then, but the newer one
-goes out when it would have been, with an entry and a message ID of its own, on the attempts that are left.
+goes out when it would have been, with an entry and a message ID of its own, on the attempts that are left.  Rule 5: of
+what is completed, octets are kept and nothing else: there are ten thousands of them, and they are hardly ever looked at.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from typing import TYPE_CHECKING, Protocol, final
 from trio_coap.messaging.cache import MessageCache, MessageCacheEntry
 from trio_coap.messaging.errors import DeliveryError, NetworkError, ResetReceived, TransmissionTimeout
 from trio_coap.messaging.parameters import TransmissionParameters
-from trio_coap.wire.codes import ACK, CON, NON, RST
+from trio_coap.wire.codes import ACK, CON, RST, MessageType
 from trio_coap.wire.errors import LocalProtocolError, RemoteProtocolError
-from trio_coap.wire.message import EndpointAddress, Message, Response, encode_message
+from trio_coap.wire.message import EndpointAddress, Message, Response, decode_message_untrusted, encode_message
 from trio_coap.wire.options import Options
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class SentState(enum.Enum):
     UNACKNOWLEDGED = enum.auto()
     FINAL_WAIT = enum.auto()
     COMPLETED = enum.auto()
+
+
+_PENDING, _UNACKNOWLEDGED = SentState.PENDING, SentState.UNACKNOWLEDGED
+_FINAL_WAIT, _COMPLETED = SentState.FINAL_WAIT, SentState.COMPLETED
 
 
 class SentListener(Protocol):
@@ -71,7 +76,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
       destination_endpoint: to whom it goes.
       state: where it stands.
       transmissions: how often it was sent so far, the first time included.
-      reply_message: the ACK or RST that came for it, or None.
+      reply_type: whether an ACK or a RST came for it; None for neither.
       listener: who wants to know; None if nobody does (any more).
       when_sent: is called when congestion control has let the message go for the first time; None if nobody waits for it.
       octets: the datagram, encoded when the message was given to us; its ID is right once it has one.  Of a completed
@@ -95,7 +100,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         "is_solicited",
         "listener",
         "octets",
-        "reply_message",
+        "reply_type",
         "size",
         "state",
         "superseding",
@@ -117,8 +122,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
         local_address: EndpointAddress | None = None,
         answers: RcvdMessageCacheEntry | None = None,
         is_solicited: bool = False,
+        is_pending: bool = True,
     ) -> None:
-        """Enter *message* as pending; :meth:`RemoteEndpointState.submit` sends it.
+        """Enter *message*; :meth:`RemoteEndpointState.submit` sends it.
 
         Args:
           cache: the remote endpoint's cache of sent messages.
@@ -132,29 +138,54 @@ class SentMessageCacheEntry(MessageCacheEntry):
           local_address: which of our addresses it leaves from; by default the kernel chooses.
           answers: the request, if it is a response.
           is_solicited: whether it is a response, even without *answers*.
+          is_pending: False if it is sent at once, and need not stand among the pending ones.
         """
-        super().__init__(cache, message, now, activate=False)
+        # Not by super().__init__(), which has more to decide: one is made for each request.
+        self._cache = cache
+        self._message = message
+        self.message_id = message.message_id
+        self.created_at = self._begun_at = now
+        self.activated_at = None
+        self.queue_time = None
+        self.queue_place = -1
         self.destination_endpoint = destination_endpoint
-        self.state = SentState.PENDING
+        self.state = _PENDING
         self.transmissions = 0
-        self.reply_message: Message | None = None
+        self.reply_type: MessageType | None = None
         self.listener = listener
         self.when_sent: Callable[[], None] | None = None
         self.octets = octets
         self.is_solicited = is_solicited or answers is not None
         self.superseding: Message | None = None
-        self.size = 0
         self._answers = answers
         self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
         self._attempts = 0
-        self._begun_at = now
         self._remote = remote
         self._parameters = parameters or cache.parameters
         self._local_address = local_address
         self._timeout = 0.0
-        remote.local.counters.sent += 1
-        self._count_octets(_kept(message, octets))
+        self.size = size = len(octets) + len(message.payload)
+        cache._add(self, is_pending=is_pending)
+        counters = remote.local.counters
+        counters.sent += 1
+        counters.sent_octets += size
+
+    @property
+    def message(self) -> Message:
+        """The message; once it is completed, a copy of what is kept of it."""
+        try:
+            return self._message
+        except AttributeError:
+            message = decode_message_untrusted(self.octets)
+            message.source_endpoint = self._remote.local
+            message.destination_endpoint = self.destination_endpoint
+            return message
+
+    @property
+    def reply_message(self) -> Message | None:
+        """The ACK or RST that came for the message, without what an ACK has carried; None before."""
+        return None if self.reply_type is None else Message(type=self.reply_type, message_id=self.message_id)
 
     @property
     def parameters(self) -> TransmissionParameters:
@@ -182,7 +213,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
     @property
     def is_probe(self) -> bool:
         """True for a NON of our own accord, to which PROBING_RATE applies: no response, and not to a group."""
-        return self.message.type is NON and not self.is_solicited and not self.destination_endpoint.is_multicast
+        return bool(self.octets[0] & 0x30) and not self.is_solicited and not self.destination_endpoint.is_multicast
 
     @property
     def stale_at(self) -> float | None:
@@ -207,16 +238,20 @@ class SentMessageCacheEntry(MessageCacheEntry):
         """Send the message for the first time: its life cycle starts (section 4.2)."""
         self.activated_at = self._begun_at = now
         self.transmissions = self._attempts = 1
-        if self.message.type is CON:
-            self.state = SentState.UNACKNOWLEDGED
-            self._remote.outstanding += 1
-            self._timeout = self._remote.draw_timeout(self._parameters)
-            last = self._parameters.max_retransmit == 0
-            self._set_due(now, is_last=last)
+        if self._message.type is CON:
+            remote, parameters = self._remote, self._parameters
+            self.state = _UNACKNOWLEDGED
+            remote.outstanding += 1
+            self._timeout = timeout = remote.draw_timeout(parameters)
+            if parameters.max_retransmit and self.queue_time is None:
+                self._require_cache()._await_reply(self, now + timeout)
+            else:
+                self._set_due(now, is_last=not parameters.max_retransmit)
             self._send(now)
-            self._tell_that_it_went()
+            if self.when_sent is not None:
+                self._tell_that_it_went()
             return
-        self.state = SentState.COMPLETED
+        self.state = _COMPLETED
         self.time_due = self._expires(now)
         octets = self.octets
         if self._answers is not None:
@@ -245,7 +280,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         Raises:
           LocalProtocolError: if it cannot be encoded, or this one is completed.
         """
-        if self.state is SentState.COMPLETED:
+        if self.state is _COMPLETED:
             raise LocalProtocolError(f"{self.message!r} is completed, nothing can go out instead")
         octets = _encode(message, self.message_id or 0)
         if self.transmissions:
@@ -270,11 +305,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
         """
         if message.type is not ACK and message.type is not RST:
             raise RemoteProtocolError(f"a CON or NON is replied to by an ACK or RST, not by {message!r}")
-        if self.transmissions == 0 or self.reply_message is not None:
+        if self.transmissions == 0 or self.reply_type is not None:
             return False
-        if message.type is ACK and self.message.type is not CON:
+        if message.type is ACK and self.octets[0] & 0x30:
             return False
-        self.reply_message = message
+        self.reply_type = message.type
         listener, newer = self.listener, self.superseding
         # The ID stays reserved until expiry: a late duplicate must find this entry (section 4.4).
         self.complete(now)
@@ -293,17 +328,20 @@ class SentMessageCacheEntry(MessageCacheEntry):
         The message ID stays reserved until it expires.  A message that was never sent is just taken out.
         """
         self.listener = self.when_sent = None
-        if self.cache is None:
+        cache = self._cache
+        if cache is None:
             return
+        remote = self._remote
         if self.transmissions == 0:
-            self._remote.withdraw(self, now)
-        elif self.state is not SentState.COMPLETED:
+            remote.withdraw(self, now)
+        elif self.state is not _COMPLETED:
             assert self.activated_at is not None
-            self.state = SentState.COMPLETED
-            self._remote.outstanding -= 1
-            self.time_due = self._expires(self.activated_at)
+            self.state = _COMPLETED
+            remote.outstanding -= 1
+            cache._put_off(self, self.activated_at + self._parameters.exchange_lifetime)
             self._shed()
-        self._remote.release(now)
+        if cache.pending():
+            remote.release(now)
 
     def fail(self, os_error: OSError, now: float) -> None:
         """End the exchange because the network said that it is in vain."""
@@ -324,7 +362,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         octets = with_message_id(self._superseding_octets, message_id)
         assert self.activated_at is not None
         # The heir takes the NSTART slot; the ID of what it supersedes stays reserved, and a Reset for that one counts.
-        self.state = SentState.COMPLETED
+        self.state = _COMPLETED
         self.time_due = self._expires(self.activated_at)
         self._shed()
         heir = self._heir = SentMessageCacheEntry(
@@ -339,7 +377,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             local_address=self._local_address,
             is_solicited=self.is_solicited,
         )
-        heir.state = SentState.UNACKNOWLEDGED
+        heir.state = _UNACKNOWLEDGED
         heir.activated_at, heir.transmissions = now, 1
         heir._begun_at, heir._attempts, heir._timeout = self._begun_at, self._attempts, self._timeout
         heir._repeat(now)
@@ -355,25 +393,30 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def _set_due(self, now: float, *, is_last: bool) -> None:
         time_due = now + self._timeout
         if is_last:
-            self.state = SentState.FINAL_WAIT
+            self.state = _FINAL_WAIT
             time_due = self._begun_at + self._parameters.max_transmit_wait
         self.time_due = time_due
 
     @property
     def _is_shed(self) -> bool:
-        return self.state is SentState.COMPLETED
+        return self.state is _COMPLETED
 
     def _shed(self) -> None:
         """Let go of what nobody needs any more: an ICMP error is known by header and token."""
-        message = self.message
+        message = self._message
         max_age = message.options.max_age if isinstance(message, Response) else None
-        self._message = message.replace(
-            payload=b"", options=_NO_OPTIONS if max_age is None else Options(max_age=max_age)
-        )
-        self.octets = self.octets[: 4 + len(message.token)]
+        if max_age is None:
+            del self._message
+        else:
+            self._message = message.replace(payload=b"", options=Options(max_age=max_age))
+        self.octets = octets = self.octets[: 4 + len(message.token)]
         self._answers = self.superseding = None
         self._superseding_octets = b""
-        self._count_octets(len(self.octets) - self.size)
+        self._count_octets(len(octets) - self.size)
+
+    def _expires(self, since: float) -> float:
+        parameters = self._parameters
+        return since + (parameters.non_lifetime if self.octets[0] & 0x30 else parameters.exchange_lifetime)
 
     def _put_behind(self, message: Message, octets: bytes) -> None:
         before = 0 if self.superseding is None else _kept(self.superseding, self._superseding_octets)
@@ -431,13 +474,11 @@ def _encode(message: Message, message_id: int) -> bytes:
     return encode_message(message.type, message.code, message_id, message.token, message.options, message.payload)
 
 
-_NO_OPTIONS = Options()
-
-_OUTSTANDING = frozenset({SentState.UNACKNOWLEDGED, SentState.FINAL_WAIT})
+_OUTSTANDING = frozenset({_UNACKNOWLEDGED, _FINAL_WAIT})
 
 _WHEN_DUE: dict[SentState, Callable[[SentMessageCacheEntry, float], None]] = {
-    SentState.PENDING: SentMessageCacheEntry._start_late,
-    SentState.UNACKNOWLEDGED: SentMessageCacheEntry.retransmit,
-    SentState.FINAL_WAIT: SentMessageCacheEntry._give_up,
-    SentState.COMPLETED: SentMessageCacheEntry._expire,
+    _PENDING: SentMessageCacheEntry._start_late,
+    _UNACKNOWLEDGED: SentMessageCacheEntry.retransmit,
+    _FINAL_WAIT: SentMessageCacheEntry._give_up,
+    _COMPLETED: SentMessageCacheEntry._expire,
 }
