@@ -1,14 +1,15 @@
 """The tree of paths: from templates and paths to resources (:rfc:`7252` section 6).
 
 Rule 1: literal segments go before parameters, and those before a rest.  Rule 2: finding a resource is a look-up for each
-segment, however many resources there are.
+segment, however many resources there are.  Rule 3: what was found is remembered until any tree changes; trees are made
+before they are asked, and few paths are asked for again and again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar, final
 
 import attrs
 
@@ -18,6 +19,14 @@ from trio_coap.wire.linkformat import Link
 
 PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
+
+MAX_REMEMBERED_PATHS = 1024
+MAX_REMEMBERED_LENGTH = 64
+"""So many paths, of so many characters at most, are remembered for one site: clients choose what stands for a parameter.  At
+the limit the table starts anew."""
+
+Found = tuple[Resource, dict[str, Any]]
+"""A resource, and the parameters of its template, which nobody changes."""
 
 
 @attrs.define(eq=False)
@@ -32,6 +41,54 @@ class Node:
     resource: Resource | None = None
     further_links: list[Callable[[], Iterable[Link]]] = attrs.Factory(list)
     """Of the root of a site: what is listed beside its resources."""
+
+
+@final
+class Routes:
+    """Finds resources below one root.
+
+    Attributes:
+      changes: how often any tree was changed; a tree does not know where it is mounted.
+    """
+
+    changes: ClassVar[int] = 0
+
+    def __init__(self, root: Node) -> None:
+        """Find what is below *root*, now or later."""
+        self._root = root
+        self._remembered: dict[tuple[str, ...], Found] = {}
+        self._remembered_at = 0
+
+    def find(self, path: tuple[str, ...]) -> Found | None:
+        """Return the resource at *path*, with the parameters of its template."""
+        remembered = self._remembered
+        if self._remembered_at != Routes.changes:
+            self._remembered_at = Routes.changes
+            remembered.clear()
+        found = remembered.get(path)
+        if found is None:
+            found = find_resource(self._root, path, 0, {})
+            if found is not None and sum(map(len, path)) <= MAX_REMEMBERED_LENGTH:
+                if len(remembered) >= MAX_REMEMBERED_PATHS:
+                    remembered.clear()
+                remembered[path] = found
+        return found
+
+
+def mount(root: Node, path: str, mounted: Node) -> None:
+    """Put the tree of *mounted* below *path*.
+
+    Raises:
+      LocalProtocolError: if *path* is malformed, or there are resources below it already.
+    """
+    *above, last = split_path(path) or [""]
+    node = descend(root, above, path)
+    if not last or PARAMETER.fullmatch(last):
+        raise LocalProtocolError(f"a site is mounted below a literal segment, which {path!r} does not end with")
+    if last in node.children:
+        raise LocalProtocolError(f"there are resources below {path!r} already")
+    Routes.changes += 1
+    node.children[last] = mounted
 
 
 def split_path(path: str) -> list[str]:
@@ -61,6 +118,7 @@ def make_resource(root: Node, path: str) -> Resource:
         return _rest_resource(descend(root, segments[:-1], path), last[1], path)
     node = descend(root, segments, path)
     if node.resource is None:
+        Routes.changes += 1
         node.resource = Resource(path)
     return node.resource
 
@@ -94,6 +152,7 @@ def _parameter_node(node: Node, name: str, kind: str, path: str) -> Node:
 
 def _rest_resource(node: Node, name: str, path: str) -> Resource:
     if node.rest is None:
+        Routes.changes += 1
         node.rest = (name, Resource(path))
     elif node.rest[0] != name:
         raise LocalProtocolError(f"{{{name}:path}} in {path!r} stands where {node.rest[0]!r} stands elsewhere")
@@ -102,7 +161,7 @@ def _rest_resource(node: Node, name: str, path: str) -> Resource:
 
 def find_resource(
     node: Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]
-) -> tuple[Resource, dict[str, Any]] | None:
+) -> Found | None:
     """Return the resource at *path* from *position* on, with the parameters of its template."""
     if position == len(path):
         return None if node.resource is None else (node.resource, parameters)
