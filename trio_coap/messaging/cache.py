@@ -177,14 +177,17 @@ class MessageCache(Generic[E]):
     It is a mapping from message ID to entry (a message may stand for its ID), and at the same time a FIFO of pending
     entries and a share in a queue of the others.  ``len(cache)`` counts all entries, also those that wait for
     a message ID and are thus not yet in the mapping.
+
+    Attributes:
+      by_id: the mapping itself, to be read: for who looks up the message ID of each datagram.
     """
 
     __slots__ = (
-        "_entries",
         "_on_removed",
         "_pending",
         "_queue",
         "_unnumbered",
+        "by_id",
         "clock",
         "endpoint",
         "is_sent_cache",
@@ -217,7 +220,7 @@ class MessageCache(Generic[E]):
         self.parameters = parameters
         self.clock = clock
         self._on_removed = on_removed
-        self._entries: dict[int, E] = {}
+        self.by_id: dict[int, E] = {}
         # An ordered dict is a FIFO from whose middle a cancelled message can be taken in O(1).
         self._pending: OrderedDict[E, None] = OrderedDict()
         self._unnumbered: dict[E, None] = {}
@@ -238,14 +241,14 @@ class MessageCache(Generic[E]):
 
     def all_entries(self) -> list[E]:
         """Return all entries, those that wait for a message ID last."""
-        return [*self._entries.values(), *self._unnumbered]
+        return [*self.by_id.values(), *self._unnumbered]
 
     def number(self, entry: E, message_id: int) -> None:
         """Give *entry*, which waits for one, a message ID."""
-        if message_id in self._entries:
+        if message_id in self.by_id:
             raise LocalProtocolError(f"message ID {message_id} is in the cache already")
         entry.message_id = entry.message.message_id = message_id
-        self._entries[message_id] = entry
+        self.by_id[message_id] = entry
         del self._unnumbered[entry]
 
     @overload
@@ -256,44 +259,40 @@ class MessageCache(Generic[E]):
 
     def get(self, key: int | Message, default: D | None = None) -> E | D | None:
         """Return the entry with the message ID *key*, or *default*."""
-        return self._entries.get(_message_id(key), default)  # type: ignore[call-overload, no-any-return]
+        return self.by_id.get(_message_id(key), default)  # type: ignore[call-overload, no-any-return]
 
     def keys(self) -> KeysView[int]:
         """Return the message IDs."""
-        return self._entries.keys()
+        return self.by_id.keys()
 
     def values(self) -> ValuesView[E]:
         """Return the entries that have a message ID."""
-        return self._entries.values()
+        return self.by_id.values()
 
     def items(self) -> ItemsView[int, E]:
         """Return the message IDs with their entries."""
-        return self._entries.items()
+        return self.by_id.items()
 
     def __getitem__(self, key: int | Message) -> E:
-        return self._entries[_message_id(key)]  # type: ignore[index]
+        return self.by_id[_message_id(key)]  # type: ignore[index]
 
     def __contains__(self, key: object) -> bool:
-        return _message_id(key) in self._entries
+        return _message_id(key) in self.by_id
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._entries)
+        return iter(self.by_id)
 
     def __len__(self) -> int:
-        return len(self._entries) + len(self._unnumbered)
+        return len(self.by_id) + len(self._unnumbered)
 
     def __bool__(self) -> bool:
-        return bool(self._entries or self._unnumbered)
-
-    def by_id(self, message_id: int) -> E | None:
-        """Return the entry with that message ID, or None: the same as :meth:`get`, for who looks up each datagram's."""
-        return self._entries.get(message_id)
+        return bool(self.by_id or self._unnumbered)
 
     def _add(self, entry: E, *, is_pending: bool = True) -> None:
         message_id = entry.message_id
         if message_id is None:
             self._unnumbered[entry] = None
-        elif self._entries.setdefault(message_id, entry) is not entry:
+        elif self.by_id.setdefault(message_id, entry) is not entry:
             raise LocalProtocolError(f"message ID {message_id} is in the cache already")
         if is_pending:
             self._pending[entry] = None
@@ -328,7 +327,7 @@ class MessageCache(Generic[E]):
         if entry.message_id is None:
             del self._unnumbered[entry]
         else:
-            del self._entries[entry.message_id]
+            del self.by_id[entry.message_id]
         if entry.queue_time is None:
             self._pending.pop(entry, None)
         else:

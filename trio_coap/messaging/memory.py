@@ -32,11 +32,12 @@ _MIN_COMPACTION = 64
 class Memory:
     """The entries of all received messages that may be forgotten."""
 
-    __slots__ = ("_ample_messages", "_ample_octets", "_forgettable", "_local")
+    __slots__ = ("_ample_messages", "_ample_octets", "_counters", "_forgettable", "_local")
 
     def __init__(self, local: LocalEndpoint) -> None:
         """Remember for *local*."""
         self._local = local
+        self._counters = local.counters
         limits = local.limits
         self._ample_messages = limits.max_remembered - limits.max_remembered // RESERVED_SHARE
         self._ample_octets = limits.max_remembered_octets - limits.max_remembered_octets // RESERVED_SHARE
@@ -62,18 +63,19 @@ class Memory:
             if messages < _MIN_COMPACTION:  # So few are soon collected again.
                 state.forgettable = None
 
+    @property
+    def has_ample_room(self) -> bool:
+        """Whether there is room for everybody, and no share to be computed: nearly always."""
+        counters = self._counters
+        return counters.received < self._ample_messages and counters.received_octets < self._ample_octets
+
     def make_room(self, state: RemoteEndpointState | None) -> bool:
         """Make room for one more message of a remote endpoint, or say that there is none.
 
         Args:
           state: what is known of it, or None.
         """
-        # Nearly always there is room, and no share to be computed.
         counters = self._local.counters
-        if state is not None and (
-            counters.received < self._ample_messages and counters.received_octets < self._ample_octets
-        ):
-            return True
         if state is None and not self._make_room_for_remote():
             return False
         for _ in range(MAX_FORGOTTEN):

@@ -26,7 +26,7 @@ from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry
 from trio_coap.wire.codes import ACK, CON, NON, RST
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.message import EndpointAddress, Message, Response, decode_message_untrusted
+from trio_coap.wire.message import EndpointAddress, Message, Response, decode_message_untrusted, encode_message
 
 if TYPE_CHECKING:
     from trio_coap.messaging.remote import RemoteEndpointState
@@ -58,12 +58,14 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
       reply_octets: the datagram of the ACK or RST that was sent for it, or of a NON request of the response; empty before.
       size: how much is kept for it, in octets: its datagram, and that of the reply.
       local_address: which of our addresses it came to, where the socket tells.
+      is_multicast: whether that is a group's.
     """
 
     __slots__ = (
         "_datagram",
         "_delayed",
         "_remote",
+        "is_multicast",
         "local_address",
         "reception_count",
         "reply_octets",
@@ -102,6 +104,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self._datagram = datagram
         self._delayed: tuple[Response, float, TransmissionParameters | None, SentListener | None] | None = None
         self.local_address = local_address
+        self.is_multicast = local_address is not None and local_address.is_multicast
         self._remote = remote
         self.size = size = len(datagram)
         cache._add(self, is_pending=False)
@@ -157,11 +160,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             return True
         reply = self.reply_octets
         return bool(reply) and (reply[0] >> 4 & 3 == RST or reply[1] >> 5 in _ERROR_CLASSES)
-
-    @property
-    def is_multicast(self) -> bool:
-        """True if the message came to a group address."""
-        return self.local_address is not None and self.local_address.is_multicast
 
     @property
     def owes_acknowledgement(self) -> bool:
@@ -295,13 +293,15 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         listener: SentListener | None,
     ) -> SentMessageCacheEntry | None:
         datagram = self._datagram
-        response.token = datagram[4 : 4 + (datagram[0] & 15)]
+        response.token = token = datagram[4 : 4 + (datagram[0] & 15)]
         if self.owes_acknowledgement:
+            message_id = self.message_id
+            assert message_id is not None
             response.type = ACK
-            response.message_id = self.message_id
-            octets = response.encode()
+            response.message_id = message_id
+            octets = encode_message(ACK, response.code, message_id, token, response.options, response.payload)
             self._complete(octets)
-            self._remote.send_reply(octets, self.local_address)
+            self._remote.local.transmit(octets, self._remote.endpoint, self.local_address)
             return None
         if not self.is_confirmable:
             response.type = NON
@@ -354,7 +354,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             remote.received_octets += kept
             remote.local.counters.received_octets += kept
         if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
-            self.time_due = self._expires(self.created_at)
+            remote.local.queue.put_off(self, self._expires(self.created_at))
             if self.is_forgettable and not self.is_harmless:  # What is harmless is noted already.
                 remote.local.memory.may_forget(self)
 

@@ -124,7 +124,7 @@ class Reception:
         message_id = message.message_id
         assert message_id is not None
         if state is not None:
-            duplicate = state.rcvd_cache.by_id(message_id)
+            duplicate = state.rcvd_cache.by_id.get(message_id)
             if duplicate is not None:
                 self._counters.duplicates += 1
                 duplicate.receive_again()
@@ -137,11 +137,12 @@ class Reception:
         is_to_group = local_address is not None and local_address.is_multicast
         if (not is_request or is_to_group or request_listener is None) and not self._is_served(message, source, now):
             return message
-        if not self.memory.make_room(state):
-            return None
-        if state is None or self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
-            state = self._local.remote_state(source)
-            state.count_heard(len(data), now)
+        if state is None or not self.memory.has_ample_room:
+            if not self.memory.make_room(state):
+                return None
+            if state is None or self._local.known_remote(source) is None:  # Making room may have forgotten it, too.
+                state = self._local.remote_state(source)
+                state.count_heard(len(data), now)
         entry = RcvdMessageCacheEntry(
             state.rcvd_cache, message, now, remote=state, datagram=data, local_address=local_address
         )
@@ -219,7 +220,7 @@ class Reception:
         """Process an ACK or RST."""
         message_id = message.message_id
         assert message_id is not None
-        entry = None if state is None else state.sent_cache.by_id(message_id)
+        entry = None if state is None else state.sent_cache.by_id.get(message_id)
         reason: Reason | None = None
         if entry is None:
             reason = Reason.ACK_TO_NOTHING if message.type is ACK else Reason.RST_TO_NOTHING
@@ -253,7 +254,7 @@ class Reception:
 
     def _reject_reply(self, state: RemoteEndpointState | None, message_id: int, now: float) -> bool:
         """Take an RST for an ACK of ours into account; False if it is for nothing."""
-        received = None if state is None else state.rcvd_cache.by_id(message_id)
+        received = None if state is None else state.rcvd_cache.by_id.get(message_id)
         reply = b"" if received is None else received.reply_octets
         if received is None or not reply or reply[0] >> 4 & 3 != ACK:
             return False
@@ -271,14 +272,14 @@ class Reception:
         state = None if remote.is_multicast else self._local.known_remote(remote)
         if state is not None and len(quoted) >= 4:
             message_id = int.from_bytes(quoted[2:4], "big")
-            entry = state.sent_cache.by_id(message_id)
+            entry = state.sent_cache.by_id.get(message_id)
             if entry is not None and entry.transmissions and entry.is_quoted_by(quoted):
                 listener = self._local.remote_listener
                 entry.fail(os_error, now)
                 if listener is not None:
                     listener.interest_lost(remote, None, now)
                 return True
-            received = state.rcvd_cache.by_id(message_id)
+            received = state.rcvd_cache.by_id.get(message_id)
             if received is not None and received.is_reply_quoted_by(quoted):
                 self._lose_interest(received, now)
                 return True
@@ -294,15 +295,15 @@ class Reception:
         cache = entry.cache
         if cache is None:
             return
-        parameters = cache.parameters
-        if entry.respond_at is not None:
-            time_due = entry.respond_at
-        elif not entry.is_confirmable:
-            time_due = now + parameters.non_lifetime
-        elif entry.reply_octets:
-            time_due = now + parameters.exchange_lifetime
+        parameters, queue = cache.parameters, self._local.queue
+        if entry.is_confirmable:
+            if entry.reply_octets:
+                queue.append(entry, now + parameters.exchange_lifetime)
+            else:
+                queue.push(entry, now + parameters.empty_ack_delay)
+        elif entry.respond_at is not None:
+            queue.push(entry, entry.respond_at)
         else:
-            time_due = now + parameters.empty_ack_delay
-        self._local.queue.append(entry, time_due)
+            queue.append(entry, now + parameters.non_lifetime)
         if entry.is_forgettable:
             self.memory.may_forget(entry)

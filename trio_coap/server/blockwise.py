@@ -194,9 +194,12 @@ class BlockwiseHandler:
         try:
             try:
                 result = self._handler(whole)
-                if not isinstance(result, WHOLE) and isinstance(result, Awaitable):
+                if isinstance(result, WHOLE):
+                    complete: Response | StreamedBody = to_response(result, whole)
+                elif isinstance(result, Awaitable):
                     return _Later(self._run_on(result, request, whole), partial(self._refused, request, result))
-                complete = to_result(result, whole)
+                else:
+                    complete = to_result(result, whole)
             except Exception as exc:
                 complete = _response_of(exc)
         except BaseException:

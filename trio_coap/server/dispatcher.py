@@ -53,7 +53,7 @@ from trio_coap.server.running import RunningHandler, RunningHandlers
 from trio_coap.server.uploads import Uploads
 from trio_coap.server.verification import Verification
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.wire.codes import CON
+from trio_coap.wire.codes import CODES, CON
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import CRITICAL_PROBLEM, Options
 from trio_coap.wire.response_errors import (
@@ -88,6 +88,8 @@ Uri-Query, Accept, Block2 and Block1; Proxy-Uri and Proxy-Scheme have an answer 
 must say that it processes them; see :class:`UnderstandingHandler`."""
 
 _HOP_LIMIT = 16
+
+_METHODS = frozenset({code for code in CODES if code.is_request and code.name})
 
 RETRY_AFTER = 5
 """Max-Age of a 5.03 from a server that is at a limit of its running handlers, or ends: seconds after which to try again
@@ -171,11 +173,11 @@ class Dispatcher:
                 return
             if not (is_plain or self._may_process(request, entry, now)):
                 return
-            if self.handlers:
+            if self.handlers.count:
                 self._end_former(request, entry.remote.endpoint)
             if not is_plain and self._is_settled(request, entry, now):
                 return
-            if not request.code.name:
+            if request.code not in _METHODS:
                 raise MethodNotAllowed(f"there is no method {request.code.dotted}")
             if self._retry_after is not None and not (self._uploads and self._uploads.resumes(request)):
                 raise _ending(self._retry_after)
@@ -259,7 +261,7 @@ class Dispatcher:
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._when_drained is None or self.handlers or self._uploads or self._deliveries:
+        if self._when_drained is None or self.handlers.count or self._uploads or self._deliveries:
             return
         if self.observers.farewells:
             return

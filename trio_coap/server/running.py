@@ -80,6 +80,7 @@ class RunningHandlers:
     """The handlers of one server that run in tasks, without those of notifications: of these each observer has one at most.
 
     Attributes:
+      count: how many there are; ``len(handlers)`` likewise.
       cancelled: how many were cancelled because nobody wanted to know any more.
     """
 
@@ -95,14 +96,14 @@ class RunningHandlers:
         self._nursery = nursery
         self._max_in_all = max_in_all
         self._max_per_remote = max_per_remote
-        self._count = 0
+        self.count = 0
         self._by_remote: dict[Endpoint, dict[RunningHandler, None]] = {}
         # The last one; those before it were cancelled when it came, unless the token is empty.
         self._by_token: dict[tuple[Endpoint, bytes], RunningHandler] = {}
         self._idle: list[_Worker] = []
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     @property
     def idle(self) -> int:
@@ -111,7 +112,7 @@ class RunningHandlers:
 
     def find_limit(self, remote: Endpoint) -> str | None:
         """Return the name of the limit that one more handler for *remote* would break; None for none."""
-        if self._count >= self._max_in_all:
+        if self.count >= self._max_in_all:
             return "max_running_handlers"
         if len(self._by_remote.get(remote, ())) >= self._max_per_remote:
             return "max_running_handlers_per_remote"
@@ -122,7 +123,7 @@ class RunningHandlers:
         remote = running.remote
         self._by_remote.setdefault(remote, {})[running] = None
         self._by_token[remote, running.request.token] = running
-        self._count += 1
+        self.count += 1
         worker = self._idle.pop() if self._idle else _Worker()
         worker.running, worker.job = running, job
         running.run_in(worker)
@@ -141,7 +142,7 @@ class RunningHandlers:
         key = remote, running.request.token
         if self._by_token.get(key) is running:
             del self._by_token[key]
-        self._count -= 1
+        self.count -= 1
 
     def cancel(self, remote: Endpoint, *, message_id: int | None = None) -> None:
         """Cancel the handlers of *remote*: that of one message ID, or all."""

@@ -171,6 +171,8 @@ class Verification:
             return response
         state = entry.remote
         budget = self._factor * state.rx_octets - state.tx_octets - HEADER - len(request.token)
+        if size <= budget and not state.sent_cache.by_id:
+            return response  # The hot path: nothing waits there.
         remote, pending = state.endpoint, state.sent_cache.pending()
         if (size <= budget and not pending) or self.is_verified(remote, now):
             return response

@@ -48,12 +48,13 @@ class DrivenEndpoint(LocalEndpoint):
     def _reset(self) -> None:
         self._wakeup: trio.CancelScope | None = None
         self._closed = trio.Event()
+        self._is_closed = False
         super()._reset()
 
     @property
     def is_closed(self) -> bool:
         """True once the endpoint has been closed."""
-        return self._closed.is_set()
+        return self._is_closed
 
     async def wait_closed(self) -> None:
         """Wait until the endpoint is closed."""
@@ -79,6 +80,7 @@ class DrivenEndpoint(LocalEndpoint):
         if self.is_closed:
             return
         self._closed.set()
+        self._is_closed = True
         self._forget()
         self._close_transport()
         self.abandon()

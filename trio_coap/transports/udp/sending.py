@@ -89,13 +89,14 @@ class Sender:
         """
         way = self._ways.get((destination, local_address))
         if way is not None:
-            self._send(data, *way)
+            ancillary, sockaddr = way
+            self._send(data, ancillary, sockaddr)
             return
         sockaddr = self._find_sockaddr(destination)
         if destination.is_multicast:
             self._send_to_group(data, destination, sockaddr, local_address)
             return
-        ancillary: Ancillary = []
+        ancillary = []
         if local_address is not None and self._packet_info is not None:
             ancillary = self._packet_info.write(local_address, destination.family == AF_INET)
         if len(self._ways) >= MAX_WAYS:
