@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.server.stage import Stage, make_request, open_stage
 from trio_coap import NON, RST, Code, Endpoint, Message, Observable, Request
-from trio_coap.server.running import MAX_IDLE, RunningHandler, RunningHandlers
+from trio_coap.server.running import RunningHandler, RunningHandlers
+from trio_coap.server.workers import MAX_IDLE
 from trio_coap.testing import VirtualNetwork
 
 ONE = Endpoint(("192.0.2.1", 5683))

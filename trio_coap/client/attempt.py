@@ -62,7 +62,17 @@ class Attempt:
       entry: the request's entry in the message layer; None before the first, and where it failed at once.
     """
 
-    __slots__ = ("_endpoint", "_key", "_listener", "_may_ask_groups", "_others", "_parameters", "_when_sent", "entry", "request")
+    __slots__ = (
+        "_endpoint",
+        "_key",
+        "_listener",
+        "_may_ask_groups",
+        "_others",
+        "_parameters",
+        "_when_sent",
+        "entry",
+        "request",
+    )
 
     def __init__(
         self,

@@ -139,9 +139,7 @@ class RemoteEndpointState:
             message_id = local.rng.randrange(MESSAGE_IDS)
         # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
         others = local.states() if self.endpoint.is_multicast else local.group_states
-        while message_id in cache.by_id or (
-            others and any(message_id in state.sent_cache for state in others)
-        ):
+        while message_id in cache.by_id or (others and any(message_id in state.sent_cache for state in others)):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id

@@ -159,9 +159,7 @@ def _rest_resource(node: Node, name: str, path: str) -> Resource:
     return node.rest[1]
 
 
-def find_resource(
-    node: Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]
-) -> Found | None:
+def find_resource(node: Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]) -> Found | None:
     """Return the resource at *path* from *position* on, with the parameters of its template."""
     if position == len(path):
         return None if node.resource is None else (node.resource, parameters)

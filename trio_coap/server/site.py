@@ -22,7 +22,6 @@ from trio_coap.server.paths import Found, Node, Routes, make_resource, mount
 from trio_coap.server.resource import Resource
 from trio_coap.server.wellknown import WELL_KNOWN_CORE, make_core
 from trio_coap.wire.codes import Code
-from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import NotFound

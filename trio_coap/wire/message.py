@@ -204,7 +204,7 @@ class Message:
         if isinstance(payload, str):
             copy.payload, copy.options = _encode_payload(copy.code, payload, copy.options)
         elif payload is not None:
-            copy.payload = payload if isinstance(payload, bytes) else _to_octets(payload)
+            copy.payload = _to_octets(payload)
         return copy
 
     def encode(self) -> bytes:
