@@ -294,7 +294,7 @@ async def test_memory_does_not_grow_with_a_streamed_body(
 ) -> None:
     # The message layer keeps exchanges for EXCHANGE_LIFETIME, to recognize duplicates: with two seconds for each, about
     # 125 of them, however long the body is.  The decoder keeps the options of some messages.
-    monkeypatch.setattr("trio_coap.wire.message.MAX_REMEMBERED_OPTIONS", 16)
+    monkeypatch.setattr("trio_coap.wire.message._remembered.size", 16)
     _, small, large = [await peak_memory(code, count) for count in (200, 200, 800)]  # The first fills tables.
     assert large < small + 128 * 1024
 

@@ -268,7 +268,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         Raises:
           PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
-        if self.is_multicast and self.cache is not None and self._delayed is None:
+        if self.is_multicast and self._cache is not None and self._delayed is None:
             self._delayed = response, max(now, self.created_at + self._draw_leisure()), parameters, listener
             if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
                 self.time_due = self._delayed[1]

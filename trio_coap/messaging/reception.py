@@ -292,10 +292,9 @@ class Reception:
 
     def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Give *entry*, which has been passed on, its time."""
-        cache = entry.cache
-        if cache is None:
+        if entry.cache is None:
             return
-        parameters, queue = cache.parameters, self._local.queue
+        parameters, queue = self._local.parameters, self._local.queue
         if entry.is_confirmable:
             if entry.reply_octets:
                 queue.append(entry, now + parameters.exchange_lifetime)

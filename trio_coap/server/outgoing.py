@@ -31,7 +31,9 @@ def check_response(response: Response, request: Request) -> tuple[Response, int]
         content_format = response.options.content_format
         if content_format is not None and content_format != accept:
             response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    size = _size(response, request)
+    # What has no options, and gets none, is as long as its payload.
+    is_bare = not response.options and request.options.observe is None
+    size = len(response.payload) if is_bare else _size(response, request)
     if size > MAX_CONTENT:
         _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
         response = InternalServerError().to_response()

@@ -21,6 +21,7 @@ from trio_coap.wire.definitions import RESERVED_KEYWORDS, WHEN_REGISTERED, encod
 from trio_coap.wire.encoding import MAX_OPTIONS, PAYLOAD_MARKER, FormatFault, decode_items_untrusted
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
+from trio_coap.wire.recent import Recent
 from trio_coap.wire.response_errors import error_for_response
 
 MAX_TOKEN_LENGTH = 8
@@ -29,12 +30,12 @@ MAX_TOKEN_LENGTH = 8
 MAX_MESSAGE_ID = 0xFFFF
 """Message IDs are 16 bits wide (:rfc:`7252` section 3)."""
 
-MAX_REMEMBERED_OPTIONS = 1024
+MAX_REMEMBERED_OPTIONS = 4096
 MAX_REMEMBERED_LENGTH = 64
 """A client asks for the same few things again and again: so many sequences of options, of so many octets at most, are
-kept decoded and judged.  At the limit the table starts anew: a peer that varies its options gains nothing by it."""
+kept decoded and judged, or twice as many: about a kilobyte each.  A peer that varies its options gains nothing by it."""
 
-_remembered: dict[bytes, Options] = {}
+_remembered: Recent[bytes, Options] = Recent(MAX_REMEMBERED_OPTIONS)
 WHEN_REGISTERED.append(_remembered.clear)
 
 _HEADER = struct.Struct("!BBH")
@@ -362,7 +363,7 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
     if offset < size:
         # What stands before the first 0xFF was perhaps seen before, as all options of a message: it is read in one way only.
         end = data.find(PAYLOAD_MARKER, offset)
-        known = _remembered.get(data[offset:end] if end >= 0 else data[offset:])
+        known = _remembered.young.get(data[offset:end] if end >= 0 else data[offset:])
         if known is None or end == size - 1:
             options, payload = _decode_options(data, offset, message_id)
         else:
@@ -404,6 +405,11 @@ def _check_header(data: bytes, message_id: int) -> None:
 def _decode_options(data: bytes, offset: int, message_id: int) -> tuple[Options, bytes]:
     """Return the options, which begin at *offset*, and the payload."""
     size = len(data)
+    end = data.find(PAYLOAD_MARKER, offset)
+    if end != size - 1:
+        known = _remembered.find(data[offset:end] if end >= 0 else data[offset:])
+        if known is not None:
+            return known, data[end + 1 :] if end >= 0 else b""
     try:
         items, payload_at = decode_items_untrusted(data, offset, size)
     except FormatFault as fault:
@@ -415,7 +421,5 @@ def _decode_options(data: bytes, offset: int, message_id: int) -> tuple[Options,
     end = size if payload_at == size else payload_at - 1
     encoded = data[offset:end]
     if len(encoded) <= MAX_REMEMBERED_LENGTH and PAYLOAD_MARKER not in encoded:
-        if len(_remembered) >= MAX_REMEMBERED_OPTIONS:
-            _remembered.clear()
-        _remembered[encoded] = options
+        _remembered.put(encoded, options)
     return options, data[payload_at:]

@@ -35,12 +35,13 @@ from trio_coap.transports.udp.sending import SEND_BUFFER, Sender
 from trio_coap.transports.udp.sockets import kernel_drops, open_socket, require_usable
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message
+from trio_coap.wire.recent import Recent
 
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
 
 MAX_SOURCES = 4096
-"""Source addresses, and addresses of ours, whose endpoint is kept at hand; at the limit the table starts anew."""
+"""Source addresses whose endpoint is kept at hand, or twice as many."""
 
 
 class SocketEndpoint(DrivenEndpoint):
@@ -53,7 +54,7 @@ class SocketEndpoint(DrivenEndpoint):
         self._reports_errors = False
         self._has_errors = False
         self._socket_changed = trio.Event()
-        self._sources: dict[tuple[Any, ...], Endpoint] = {}
+        self._sources: Recent[tuple[Any, ...], Endpoint] = Recent(MAX_SOURCES)
         self._multicast_hops = 1
         self._truncated = 0
         self._errors_believed = 0
@@ -339,7 +340,7 @@ class SocketEndpoint(DrivenEndpoint):
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
                 continue
-            source = self._sources.get(sockaddr) or self._source(sockaddr)
+            source = self._sources.young.get(sockaddr) or self._source(sockaddr)
             if source is not None:
                 self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
@@ -362,14 +363,15 @@ class SocketEndpoint(DrivenEndpoint):
 
     def _source(self, sockaddr: tuple[Any, ...]) -> Endpoint | None:
         """Return who has *sockaddr*; None if that is nobody, of whom :attr:`_sources` knows nothing."""
+        known = self._sources.find(sockaddr)
+        if known is not None:
+            return known
         endpoint = Endpoint(sockaddr, AF_UNSPEC, self.security_mode)
         if not endpoint.port or endpoint.is_unspecified:
             # The system takes 0.0.0.0 for this very host: the answer would go to whoever listens here.
             self.count_rejection("a source that cannot be answered", "RFC 1122 section 3.2.1.3", endpoint)
             return None
-        if len(self._sources) >= MAX_SOURCES:
-            self._sources.clear()
-        self._sources[sockaddr] = endpoint
+        self._sources.put(sockaddr, endpoint)
         return endpoint
 
     def _require_socket(self) -> socket.socket:

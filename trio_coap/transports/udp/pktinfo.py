@@ -19,10 +19,10 @@ import attrs
 
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.recent import Recent
 
 MAX_ADDRESSES = 4096
-"""Addresses of ours whose endpoint is kept at hand: a whole prefix may be routed to this host.  At the limit the table
-starts anew."""
+"""Addresses of ours whose endpoint is kept at hand, or twice as many: a whole prefix may be routed to this host."""
 
 ANCILLARY_SIZE = 128
 """Octets that the ancillary data of a datagram take, at most."""
@@ -32,6 +32,9 @@ Ancillary = list[tuple[int, int, bytes]]
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
 """The socket module of older Pythons does not have it; the value is Linux's (linux/in.h)."""
+
+_KINDS = frozenset({(socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", None)), (socket.IPPROTO_IP, IP_PKTINFO)})
+"""Levels and kinds of the ancillary data that tell."""
 
 _IPV6_PKTINFO = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface index
 _IPV4_PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo: interface index, our address, destination in the header
@@ -82,19 +85,13 @@ class PacketInfo:
         """
         self._is_ipv4 = family == AF_INET
         self._port = port
-        self._known: dict[tuple[bytes, int], Endpoint | GroupAddress] = {}
+        self._known: Recent[bytes, Endpoint | GroupAddress] = Recent(MAX_ADDRESSES)
 
     def read(self, ancillary: Ancillary) -> Endpoint | GroupAddress | None:
         """Return the address that a datagram came to, if *ancillary* says so."""
         for level, kind, data in ancillary:
-            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                packed, interface = _IPV6_PKTINFO.unpack(data)
-            elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-                interface, _, packed = _IPV4_PKTINFO.unpack(data)
-            else:
-                continue
-            key = (packed, interface)
-            return self._known.get(key) or self._learn(key)
+            if (level, kind) in _KINDS:
+                return self._known.young.get(data) or self._known.find(data) or self._learn(level, data)
         return None
 
     def write(self, source: EndpointAddress, is_ipv4: bool) -> Ancillary:
@@ -122,15 +119,16 @@ class PacketInfo:
         packed = _MAPPED_PREFIX + address if len(address) == 4 else address
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IPV6_PKTINFO.pack(packed, interface))]
 
-    def _learn(self, key: tuple[bytes, int]) -> Endpoint | GroupAddress:
-        if len(self._known) >= MAX_ADDRESSES:
-            self._known.clear()
-        packed, interface = key
+    def _learn(self, level: int, data: bytes) -> Endpoint | GroupAddress:
+        if level == socket.IPPROTO_IPV6:
+            packed, interface = _IPV6_PKTINFO.unpack(data)
+        else:
+            interface, _, packed = _IPV4_PKTINFO.unpack(data)
         literal = socket.inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
         endpoint = Endpoint((literal, self._port, 0, interface), AF_UNSPEC)
         is_group = endpoint.is_multicast or (endpoint.family == AF_INET and is_broadcast(str(endpoint.sockaddr[0])))
         address = GroupAddress(endpoint, (interface,)) if is_group else endpoint
-        self._known[key] = address
+        self._known.put(data, address)
         return address
 
 

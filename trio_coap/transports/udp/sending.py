@@ -20,6 +20,7 @@ from trio_coap.messaging.statistics import Counters
 from trio_coap.transports.udp.groups import find_interfaces, find_loopbacks
 from trio_coap.transports.udp.pktinfo import Ancillary, GroupAddress, PacketInfo
 from trio_coap.wire.message import EndpointAddress
+from trio_coap.wire.recent import Recent
 
 SEND_ATTEMPTS = 5
 """A pending ICMP error makes a send fail once, whoever it is about; so does the next one; and a source address that is
@@ -29,8 +30,7 @@ SEND_BUFFER = "the socket's send buffer"
 """The counter of datagrams that did not fit into it."""
 
 MAX_WAYS = 4096
-"""Pairs of a destination and an address of ours for which it is kept how the socket wants them; at the limit the table
-starts anew."""
+"""Pairs of a destination and an address of ours for which it is kept how the socket wants them, or twice as many."""
 
 _SOURCE_GONE = frozenset({errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENODEV})
 """What sending from an address that is not ours, or by an interface that is gone, fails with."""
@@ -73,7 +73,9 @@ class Sender:
         self._packet_info = packet_info
         self._reports_errors = reports_errors
         self._counters = counters
-        self._ways: dict[tuple[Endpoint, EndpointAddress | None], tuple[Ancillary, tuple[Any, ...]]] = {}
+        self._ways: Recent[tuple[Endpoint, EndpointAddress | None], tuple[Ancillary, tuple[Any, ...]]] = Recent(
+            MAX_WAYS
+        )
         self.has_errors = False
 
     def send(self, data: bytes, destination: Endpoint, local_address: EndpointAddress | None) -> None:
@@ -87,7 +89,8 @@ class Sender:
         Raises:
           OSError: if the system says that it cannot be delivered.
         """
-        way = self._ways.get((destination, local_address))
+        pair = destination, local_address
+        way = self._ways.young.get(pair) or self._ways.find(pair)
         if way is not None:
             ancillary, sockaddr = way
             self._send(data, ancillary, sockaddr)
@@ -99,9 +102,7 @@ class Sender:
         ancillary = []
         if local_address is not None and self._packet_info is not None:
             ancillary = self._packet_info.write(local_address, destination.family == AF_INET)
-        if len(self._ways) >= MAX_WAYS:
-            self._ways.clear()
-        self._ways[destination, local_address] = ancillary, sockaddr
+        self._ways.put(pair, (ancillary, sockaddr))
         self._send(data, ancillary, sockaddr)
 
     def _find_sockaddr(self, destination: Endpoint) -> tuple[Any, ...]:
