@@ -274,8 +274,14 @@ class Options:
 
     def without(self, *options: OptionName) -> Options:
         """Return the options less all occurrences of those named."""
+        # The blocks of a body are asked for with the same options less the same few.
+        known: tuple[tuple[OptionName, ...], Options] | None = self.__dict__.get("_lacking")
+        if known is not None and known[0] == options:
+            return known[1]
         numbers = {find_definition(option).number for option in options}
-        return Options.from_wire(tuple([item for item in self._items if item[0] not in numbers]))
+        lacking = Options.from_wire(tuple([item for item in self._items if item[0] not in numbers]))
+        self.__dict__["_lacking"] = options, lacking
+        return lacking
 
     def __add__(self, other: Options) -> Options:
         """Return the occurrences of both, those of *other* behind ours where they have one number."""
