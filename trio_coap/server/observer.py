@@ -199,7 +199,7 @@ class Observer:
         """Send a new state, or what ends the observation; *response* is used nowhere else."""
         if not self._is_active:
             return
-        if not response.code.is_success:
+        if response.code is not Code.CONTENT and not response.code.is_success:
             self.finish(response)
             return
         if self._is_other_format(response):
@@ -270,15 +270,12 @@ class Observer:
 
     def _send(self, response: Response, now: float) -> None:
         """Send *response* as soon as it may be sent, in place of whatever waits."""
-        waiting = self._waiting_entry()
-        if waiting is not None:
-            response.token, response.type = self.key[1], waiting.message.type
-            try:
-                waiting.supersede(response)
-            except LocalProtocolError as exc:
-                self._fail(exc, now)
-            return
-        if self._must_confirm(now):
+        if self._entry is not None:
+            waiting = self._entry = self._entry.newest
+            if waiting.state is not _COMPLETED:  # It waits for its turn, or for its ACK.
+                self._supersede(waiting, response, now)
+                return
+        if self.observable.policy.confirmable or self._must_confirm(now):
             self._submit(response, CON, now)
             return
         allowed_at = self._observers.non_allowed_at.get(self.key[0], now)
@@ -287,17 +284,16 @@ class Observer:
             return
         self._submit(response, NON, now)
 
-    def _waiting_entry(self) -> SentMessageCacheEntry | None:
-        """Return the entry of the message that waits for its turn, or for its ACK."""
-        if self._entry is None:
-            return None
-        entry = self._entry = self._entry.newest
-        return None if entry.state is _COMPLETED else entry
+    def _supersede(self, waiting: SentMessageCacheEntry, response: Response, now: float) -> None:
+        response.token, response.type = self.key[1], waiting.message.type
+        try:
+            waiting.supersede(response)
+        except LocalProtocolError as exc:
+            self._fail(exc, now)
 
     def _must_confirm(self, now: float) -> bool:
-        policy = self.observable.policy
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
-        if policy.confirmable or self._non_in_a_row >= policy.max_non or is_due:
+        if self._non_in_a_row >= self.observable.policy.max_non or is_due:
             return True
         # Its address may be forged: one message asks whether anybody there wants more.
         return not self._observers.is_verified(self.key[0], now)

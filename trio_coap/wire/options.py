@@ -264,6 +264,8 @@ class Options:
         if not items:
             options = Options.from_wire((added,))
             options.__dict__["_index"] = {number: (octets,)}
+            if number < 13:
+                options.__dict__["_encoded"] = bytes((number << 4 | len(octets),)) + octets
             return options
         before = [item for item in items if item[0] < number]
         behind = [item for item in items if item[0] > number]
