@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left, reply
-from trio_coap import ACK, CON, NON, RST, Client, Code, MessageType, Request, Response
+from trio_coap import ACK, CON, NON, RST, Client, CoapError, Code, MessageType, Request, Response
+from trio_coap.client.attempt import Attempt
+from trio_coap.client.exchange import Exchange
 from trio_coap.testing import DROP, DUPLICATE, VirtualNetwork, delay, open_pair
 
 
@@ -216,3 +220,45 @@ async def test_a_non_confirmable_response_that_nobody_waits_for_is_reset(
     """RFC 7252 section 4.3: a NON that lacks context is rejected; with a Reset, here."""
     scene.peer.send(Response(Code.CONTENT, type=NON, message_id=9, token=b"x"), scene.endpoint.remote)
     assert (await scene.peer.receive()).type is RST
+
+
+@pytest.mark.parametrize("ending", ["response", "failure", "cancelling"])
+async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
+    ending: str, scene: Scene, autojump_clock: MockClock
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            if ending != "failure":
+                nursery.start_soon(answer_after_a_second, scene)
+            with trio.move_on_after(0.5 if ending == "cancelling" else 300):
+                if ending == "failure":
+                    with pytest.raises(CoapError):
+                        await scene.client.get(scene.uri)
+                else:
+                    await scene.client.get(scene.uri)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (Exchange, Attempt))]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+async def answer_after_a_second(scene: Scene) -> None:
+    request = await scene.peer.receive()
+    await trio.sleep(1)
+    scene.peer.piggyback(request)
+
+
+async def test_a_response_after_cancelling_in_the_same_moment_is_not_taken(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.client.get, scene.uri)
+        request = await scene.peer.receive()
+        nursery.cancel_scope.cancel()
+        # The task has been woken, and has not run yet: nobody wakes it a second time.
+        octets = reply(request, Response(Code.CONTENT, b"too late"), type=ACK).encode()
+        scene.endpoint.datagram_received(octets, scene.peer.remote, trio.current_time())
+    assert nursery.cancel_scope.cancelled_caught
+    assert_nothing_is_left(scene.endpoint)

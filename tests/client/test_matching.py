@@ -22,7 +22,7 @@ from trio_coap import (
     UnprocessableResponse,
     open_client,
 )
-from trio_coap.messaging.local import RANDOM_BLOCK
+from trio_coap.messaging.randomness import RANDOM_BLOCK
 from trio_coap.testing import VirtualNetwork
 from trio_coap.wire.message import Message
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from trio_coap.messaging.queue import DueQueue
 
 
@@ -172,3 +175,61 @@ def test_rebuilding_keeps_those_that_moved_to_a_later_time() -> None:
 def test_ascending_times_need_no_heap() -> None:
     queue, _ = filled(*range(100))
     assert not queue._heap
+
+
+def test_what_is_put_off_comes_out_at_its_later_time() -> None:
+    queue, (other,) = filled(2)
+    entry = Entry()
+    queue.push(entry, 1)
+    assert (queue.earliest(), len(queue)) == (1, 2)
+    queue.put_off(entry, 3)
+    assert (queue.earliest(), len(queue), entry.queue_time) == (2, 2, 3)
+    assert list(queue) == [other, entry]
+    assert drained(queue) == [other, entry]
+
+
+def test_what_is_put_off_leaves_no_place_behind() -> None:
+    queue: DueQueue[Entry] = DueQueue()
+    entries = [Entry() for _ in range(10_000)]
+    for number, entry in enumerate(entries):
+        queue.push(entry, number + 2 + number * 7 % 13)
+        queue.put_off(entry, number + 100_000)
+        assert len(queue._heap) < 100
+    assert queue.earliest() == 100_000
+    assert drained(queue) == entries
+
+
+def test_who_sleeps_is_told_of_what_is_pushed_to_the_front() -> None:
+    told: list[float] = []
+    queue: DueQueue[Entry] = DueQueue(told.append)
+    queue.schedule(Entry(), 4)
+    for time in (5, 7, 3, 6):
+        queue.push(Entry(), time)
+    assert told == [4, 3]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("push", "put off", "schedule", "discard")), st.integers(0, 9), st.integers(0, 50))
+    )
+)
+def test_whatever_is_done_entries_come_out_by_time(steps: list[tuple[str, int, int]]) -> None:
+    queue: DueQueue[Entry] = DueQueue()
+    entries = [Entry(str(number)) for number in range(10)]
+    for step, number, time in steps:
+        entry = entries[number]
+        if step == "discard":
+            queue.discard(entry)
+        elif step == "schedule":
+            queue.schedule(entry, time)
+        elif entry.queue_time is None:
+            queue.push(entry, time)
+        elif step == "put off":
+            queue.put_off(entry, entry.queue_time + time)
+    expected = sorted([entry.queue_time for entry in entries if entry.queue_time is not None])
+    assert len(queue) == len(list(queue)) == len(expected)
+    times = []
+    while (due := queue.peek()) is not None:
+        times.append(due.queue_time)
+        queue.discard(due)
+    assert times == expected

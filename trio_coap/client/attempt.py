@@ -122,7 +122,10 @@ class Attempt:
         Raises:
           LocalProtocolError: if it cannot be sent at all; :meth:`end` is up to the caller.
         """
-        self._send_to_first(targets)
+        request = targets[0]
+        self._others = targets[1:]
+        self._listen(request)
+        self._send(request)
 
     def settle(self) -> None:
         """Stay with the address that is being tried, because it has answered."""
@@ -153,8 +156,10 @@ class Attempt:
         Args:
           now: the current time, in seconds, for who knows it.
         """
-        if self._key is not None:
-            self._drop_token()
+        key = self._key
+        if key is not None:
+            self._key = None
+            self._endpoint.tokens.pop(key, None)
         self._others = ()
         entry = self.entry
         # An entry that has not been completed has its listener, which is this attempt.
@@ -176,7 +181,7 @@ class Attempt:
             return
         self._drop_token()
         try:
-            self._send_to_first(self._others)
+            self.start(self._others)
         except LocalProtocolError as exc:
             # It is for who waits for the response; the engine, which calls, has others to serve.
             self._listener.request_failed(exc)
@@ -184,12 +189,6 @@ class Attempt:
     def endpoint_closed(self) -> None:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._listener.endpoint_closed()
-
-    def _send_to_first(self, targets: Sequence[Request]) -> None:
-        request = targets[0]
-        self._others = targets[1:]
-        self._listen(request)
-        self._send(request)
 
     def _listen(self, request: Request) -> None:
         endpoint, remote = self._endpoint, request.destination_endpoint

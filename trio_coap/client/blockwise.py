@@ -81,7 +81,7 @@ class Upload:
           progress: is kept up to date.
           block_size: 16 to 1024 octets; it is also what the response is asked to come in.
           uri: of the request; bodies of one message are kept apart by it.
-          answer: to the first block, if that has been sent already, as a request without options of its own.
+          answer: to the first block, if that has been sent already, with no option of its own but the tag of *number*.
           number: of the request, if it has been entered already; see :meth:`RequestTags.enter`.
         """
         self._uri = uri

@@ -24,9 +24,9 @@ from trio_coap.client.observation import REGISTER, Observation
 from trio_coap.client.ping import send_ping
 from trio_coap.client.states import StateReader
 from trio_coap.client.streaming import StreamedResponse
-from trio_coap.client.targets import TargetFinder, address_request
+from trio_coap.client.targets import TargetFinder, address_requests
 from trio_coap.client.telling import NO_RESPONSE_AT_ALL, tell
-from trio_coap.client.transfer import MAX_BLOCK_SIZE, Conversation, Progress, RequestTags
+from trio_coap.client.transfer import MAX_BLOCK_SIZE, NO_OPTIONS, Conversation, Progress, RequestTags
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.parameters import TransmissionParameters
@@ -37,6 +37,7 @@ from trio_coap.wire.codes import CON, NON, Code
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import EndpointAddress, Request, Response
+from trio_coap.wire.options import Options
 
 
 @final
@@ -171,10 +172,10 @@ class Client:
                 # Nearly always it is one message, and the answer is another one: nothing is to be done about blocks.
                 if code not in SAFE and not template.options.request_tag:
                     number = self._tags.enter(uri)
-                if not number:
-                    answer = await conversation.ask(body)
-                    if is_whole(answer, max_body):
-                        return answer
+                tag = Options(request_tag=[RequestTags.encode(number)]) if number else NO_OPTIONS
+                answer = await conversation.ask(body, options=tag)
+                if is_whole(answer, max_body):
+                    return answer
             progress = progress or Progress()
             upload = Upload(
                 conversation, BodyReader(body), self._tags, progress, block_size, uri, answer=answer, number=number
@@ -452,8 +453,7 @@ class Client:
         template = Request(code, payload, type=CON if confirmable else NON, options=options)
 
         async def find_targets() -> Sequence[Request]:
-            targets = await self._finder.find(uri, remote)
-            return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
+            return address_requests(template, await self._finder.find(uri, remote))
 
         return template, find_targets, parameters
 

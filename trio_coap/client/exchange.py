@@ -78,7 +78,7 @@ class Exchange:
         try:
             raise outcome
         finally:
-            del self, outcome  # The exception has this frame in its traceback.
+            del self, attempt, outcome  # The exception has this frame in its traceback.
 
     def _abort(self, raise_cancel: object) -> Abort:
         self._task = None

@@ -110,3 +110,11 @@ def address_request(template: Request, endpoint: Endpoint, of_uri: Options) -> R
         given = {number for number, _ in template.options}
         options = of_uri.without(*_SINGLE_URI_OPTIONS & given) + template.options
     return Request(template.code, template.payload, options=options, type=template.type, destination_endpoint=endpoint)
+
+
+def address_requests(template: Request, targets: Sequence[Target]) -> Sequence[Request]:
+    """Return *template* as a request to each of *targets*; to a single one it is *template* itself."""
+    if len(targets) > 1 or template.options:
+        return [address_request(template, endpoint, of_uri) for endpoint, of_uri in targets]
+    template.destination_endpoint, template.options = targets[0]
+    return (template,)

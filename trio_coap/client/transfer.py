@@ -8,7 +8,7 @@ Rule 4: a challenge (4.01 with an Echo, :rfc:`9175` section 2.3) is answered onc
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import final
 
 import attrs
@@ -83,6 +83,28 @@ class Progress:
 
 
 @final
+class _Numbers:
+    """The smallest numbers that are free, each in O(log n)."""
+
+    __slots__ = ("_free", "_next")
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._next = 0
+
+    def take(self) -> int:
+        if self._free:
+            return heapq.heappop(self._free)
+        self._next += 1
+        return self._next - 1
+
+    def release(self, number: int) -> bool:
+        """Take *number* back; say whether that was the last one."""
+        heapq.heappush(self._free, number)
+        return len(self._free) == self._next
+
+
+@final
 class RequestTags:
     """Gives a Request-Tag to each body that is on its way (:rfc:`9175` section 3).
 
@@ -92,20 +114,16 @@ class RequestTags:
 
     def __init__(self) -> None:
         """Begin with the shortest tag, the empty one."""
-        self._free: list[int] = []
-        self._next = 0
-        self._short: dict[str, set[int]] = {}
+        self._tags = _Numbers()
+        self._short: dict[str, _Numbers] = {}
 
     def take(self) -> int:
         """Return a tag that no other body has."""
-        if self._free:
-            return heapq.heappop(self._free)
-        self._next += 1
-        return self._next - 1
+        return self._tags.take()
 
     def release(self, tag: int) -> None:
         """Take *tag* back."""
-        heapq.heappush(self._free, tag)
+        self._tags.release(tag)
 
     def enter(self, uri: str) -> int:
         """Return the number of a request for *uri* that is one message, but whose response may be long.
@@ -114,17 +132,12 @@ class RequestTags:
         """
         numbers = self._short.get(uri)
         if numbers is None:
-            self._short[uri] = {0}
-            return 0
-        number = next(number for number in range(len(numbers) + 1) if number not in numbers)
-        numbers.add(number)
-        return number
+            numbers = self._short[uri] = _Numbers()
+        return numbers.take()
 
     def leave(self, uri: str, number: int) -> None:
         """Take *number* back: the transfer is over, however it ended."""
-        numbers = self._short[uri]
-        numbers.discard(number)
-        if not numbers:
+        if self._short[uri].release(number):
             del self._short[uri]
 
     @staticmethod
@@ -178,30 +191,32 @@ class Conversation:
         """
         if self._targets is None:
             requests = self._targets = await self._find_targets()
-            if options or without:
-                requests = self._again(payload, options, without)
-            else:
+            if options is NO_OPTIONS and without is NOTHING:
                 # They are sent as they are; the payload is that of each request of its own.
                 for request in requests:
                     request.payload = payload
+            else:
+                requests = self._again(payload, options, without)
         else:
             requests = self._again(payload, options, without)
         response = await self._exchange(requests)
+        if len(requests) > 1:
+            answered = response.source_endpoint
+            self._targets = [target for target in self._targets if target.destination_endpoint == answered]
         echo = find_challenge(response)
         if echo is None:
             return response
         # It goes to the endpoint that gave the Echo, and to no other.
         return await self._exchange(self._again(payload, options + Options(echo=echo), without | {ECHO}))
 
-    async def _exchange(self, requests: Sequence[Request]) -> Response:
-        if self._backpressure is not None:
-            await self._backpressure.wait(requests[0].destination_endpoint)
-        response = await Exchange(self._endpoint, self._parameters, self._backpressure).run(requests)
-        if len(requests) > 1:
-            assert self._targets is not None
-            answered = response.source_endpoint
-            self._targets = [target for target in self._targets if target.destination_endpoint == answered]
-        return response
+    def _exchange(self, requests: Sequence[Request]) -> Coroutine[object, object, Response]:
+        exchange = Exchange(self._endpoint, self._parameters, self._backpressure)
+        return exchange.run(requests) if self._backpressure is None else self._wait_and_run(exchange, requests)
+
+    async def _wait_and_run(self, exchange: Exchange, requests: Sequence[Request]) -> Response:
+        assert self._backpressure is not None
+        await self._backpressure.wait(requests[0].destination_endpoint)
+        return await exchange.run(requests)
 
     def _again(self, payload: bytes, options: Options, without: frozenset[int]) -> Sequence[Request]:
         """Return requests like the targets, which may have been sent, to be sent as other messages."""

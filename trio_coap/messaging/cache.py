@@ -303,7 +303,7 @@ class MessageCache(Generic[E]):
             self._pending.pop(entry, None)
         self._queue.schedule(entry, time_due)
 
-    def _await_reply(self, entry: E, time_due: float) -> None:
+    def _await(self, entry: E, time_due: float) -> None:
         """Put *entry*, which is in the FIFO at most, into the queue, where it will probably be put off."""
         if self._pending:
             self._pending.pop(entry, None)

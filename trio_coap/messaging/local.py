@@ -17,6 +17,7 @@ from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
+from trio_coap.messaging.randomness import RandomOctets
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.reception import Reception
 from trio_coap.messaging.remote import RemoteEndpointState
@@ -32,9 +33,6 @@ MAX_DATAGRAM = 65_535
 
 TOKEN_LENGTH = 4
 """Octets of the tokens that we draw: the 32 random bits that :rfc:`7252` section 5.3.1 asks for."""
-
-RANDOM_BLOCK = 512
-"""Random octets to draw at a time: for the tokens and timeouts of 64 requests."""
 
 _PASSING = frozenset({errno.ENOBUFS, errno.ENOMEM})
 """Errors of a system that is short of memory: the datagram is lost, the next one need not be."""
@@ -94,7 +92,7 @@ class LocalEndpoint(Endpoint):
     Attributes:
       parameters: the transmission parameters of the endpoint.
       limits: how much it remembers.
-      rng: where its random numbers come from.
+      rng: where its random numbers come from; *random* gives octets of it.
       queue: the entries of all its caches, and the timers of who is above, by the time they are due.
       counters: what it counts; :meth:`statistics` takes a snapshot.
       request_listener: who serves requests; None if nobody does.
@@ -104,8 +102,6 @@ class LocalEndpoint(Endpoint):
     """
 
     __slots__ = (
-        "_random_at",
-        "_random_octets",
         "_reception",
         "_remotes",
         "_sweep_size",
@@ -114,6 +110,7 @@ class LocalEndpoint(Endpoint):
         "limits",
         "parameters",
         "queue",
+        "random",
         "remote_listener",
         "request_listener",
         "rng",
@@ -169,8 +166,7 @@ class LocalEndpoint(Endpoint):
         self.group_states: list[RemoteEndpointState] = []
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
         self._sweep_size = _MIN_SWEEP
-        self._random_octets = b""
-        self._random_at = 0
+        self.random = RandomOctets(self.rng.randbytes)
         self._reception = Reception(self)
 
     @classmethod
@@ -303,19 +299,9 @@ class LocalEndpoint(Endpoint):
         """
         tokens = self.tokens
         while True:
-            token = self.random_octets(TOKEN_LENGTH)
+            token = self.random.take(TOKEN_LENGTH)
             if (remote, token) not in tokens and (None, token) not in tokens:
                 return token
-
-    def random_octets(self, length: int) -> bytes:
-        """Return so many random octets, which were drawn together with others: asking the system for each costs more."""
-        start = self._random_at
-        end = start + length
-        if end > len(self._random_octets):
-            self._random_octets = self.rng.randbytes(max(length, RANDOM_BLOCK))
-            start, end = 0, length
-        self._random_at = end
-        return self._random_octets[start:end]
 
     def remote_state(self, endpoint: Endpoint) -> RemoteEndpointState:
         """Return what is known of *endpoint*; nothing, if there was no contact before.
@@ -436,20 +422,22 @@ class LocalEndpoint(Endpoint):
     def abandon(self) -> None:
         """Drop everything, because the endpoint closes: who waits for a response, or listens to a message, is told."""
         states = list(self._remotes.values())
-        listening = [entry.listener for state in states for entry in state.sent_cache.all_entries()]
+        entries = [entry for state in states for entry in state.sent_cache.all_entries()]
+        listening = [entry.listener for entry in entries if entry.listener is not None]
         waiting = list(self.tokens.values())
+        self.queue.clear()  # All at once, with the timers of who is above.
         for state in states:
             state.sent_cache.clear()
             state.rcvd_cache.clear()
-        self.queue.clear()  # Of the timers of who is above.
         self._remotes.clear()
         self.group_states.clear()
         self.tokens.clear()
         self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
-        for listener in (*waiting, *listening):
-            if listener is not None:
-                listener.endpoint_closed()
+        for waiter in waiting:
+            waiter.endpoint_closed()
+        for listener in listening:
+            listener.endpoint_closed()
 
     # What entries call.
 

@@ -184,7 +184,7 @@ class DueQueue(Generic[T]):
 
     def clear(self) -> None:
         """Take out everything."""
-        for entry in list(self):
+        for _, _, entry in self._places():
             entry.queue_time = None
             entry.queue_place = -1
         self._heap.clear()

@@ -56,7 +56,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     Attributes:
       reception_count: how often it was received, the first time included.
       reply_octets: the datagram of the ACK or RST that was sent for it, or of a NON request of the response; empty before.
-      size: how much is kept for it, in octets: its datagram, and that of the reply.
       local_address: which of our addresses it came to, where the socket tells.
       is_multicast: whether that is a group's.
     """
@@ -69,7 +68,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         "local_address",
         "reception_count",
         "reply_octets",
-        "size",
     )
 
     def __init__(
@@ -106,7 +104,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         self.local_address = local_address
         self.is_multicast = local_address is not None and local_address.is_multicast
         self._remote = remote
-        self.size = size = len(datagram)
+        size = len(datagram)
         cache._add(self, is_pending=False)
         counters = remote.local.counters
         counters.received += 1
@@ -119,11 +117,13 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         try:
             return self._message
         except AttributeError:
-            message = decode_message_untrusted(self._datagram)
-            message.source_endpoint = self._remote.endpoint
-            message.destination_endpoint = self._remote.local
-            message.local_address = self.local_address
-            return message
+            remote = self._remote
+            return decode_message_untrusted(self._datagram, remote.endpoint, remote.local, self.local_address)
+
+    @property
+    def size(self) -> int:
+        """How much is kept for it, in octets: its datagram, and that of the reply."""
+        return len(self._datagram) + len(self.reply_octets)
 
     @property
     def state(self) -> ReceivedState:
@@ -350,7 +350,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         remote = self._remote
         if self._cache is not None:  # A handler may outlive its endpoint.
             kept = len(octets)
-            self.size += kept
             remote.received_octets += kept
             remote.local.counters.received_octets += kept
         if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.

@@ -89,15 +89,12 @@ class Reception:
         if state is not None:
             state.count_heard(len(data), now)
         try:
-            message = decode_message_untrusted(data)
+            message = decode_message_untrusted(data, source, self._local, local_address)
         except MessageFormatError as exc:
             if state is not None:
                 state.release_held(now)
             self._reject_malformed(exc, source, now, local_address)
             return None
-        message.source_endpoint = source
-        message.destination_endpoint = self._local
-        message.local_address = local_address
         if message.type is CON or message.type is NON:
             result = self._process_message(message, source, state, data, now)
         else:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
     from trio_coap.messaging.local import LocalEndpoint
 
+_COMPLETED = SentState.COMPLETED
+
 MESSAGE_IDS = 0x10000
 """How many message IDs there are between a pair of endpoints (:rfc:`7252` section 3)."""
 
@@ -131,15 +133,15 @@ class RemoteEndpointState:
         Raises:
           LocalProtocolError: if all are in use.
         """
-        cache, local = self.sent_cache, self.local
-        if len(cache.keys()) >= MESSAGE_IDS:
+        taken, local = self.sent_cache.by_id, self.local
+        if len(taken) >= MESSAGE_IDS:
             raise LocalProtocolError(f"all message IDs for {self.endpoint.uri} are in use")
         message_id = self._next_message_id
         if message_id is None:
             message_id = local.rng.randrange(MESSAGE_IDS)
         # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
         others = local.states() if self.endpoint.is_multicast else local.group_states
-        while message_id in cache.by_id or (others and any(message_id in state.sent_cache for state in others)):
+        while message_id in taken or (others and any(message_id in state.sent_cache for state in others)):
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
         return message_id
@@ -147,7 +149,7 @@ class RemoteEndpointState:
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
         """Return the time to the first retransmission, in seconds: random, so that senders do not synchronize."""
         shortest = parameters.ack_timeout
-        fraction = int.from_bytes(self.local.random_octets(4), "big") / 0x1_0000_0000
+        fraction = int.from_bytes(self.local.random.take(4), "big") / 0x1_0000_0000
         return shortest + shortest * (parameters.ack_random_factor - 1) * fraction
 
     def submit(
@@ -177,9 +179,10 @@ class RemoteEndpointState:
           LocalProtocolError: if the message cannot be encoded, or its ID is in use.
         """
         cache, local = self.sent_cache, self.local
+        parameters = parameters or local.parameters
+        pending = cache._pending
         # Most requests go out at once, and need not go through the FIFO.
-        nstart = local.parameters.nstart if parameters is None else parameters.nstart
-        starts = message.type is CON and self.outstanding < nstart and not cache.pending()
+        starts = not pending and message.type is CON and self.outstanding < parameters.nstart
         try:
             octets = self._admit(message, is_solicited or answers is not None)
             starts = starts and message.message_id is not None
@@ -188,13 +191,13 @@ class RemoteEndpointState:
                 message,
                 self.endpoint,
                 now,
-                remote=self,
-                octets=octets,
-                parameters=parameters,
-                listener=listener,
-                local_address=local_address,
-                answers=answers,
-                is_solicited=is_solicited,
+                self,
+                octets,
+                parameters,
+                listener,
+                local_address,
+                answers,
+                is_solicited,
                 is_pending=not starts,
             )
         except LocalProtocolError:
@@ -202,7 +205,7 @@ class RemoteEndpointState:
             raise
         if starts:
             entry.transmit(now)
-        elif entry.message_id is not None and (len(cache.pending()) == 1 or message.type is not CON):
+        elif entry.message_id is not None and (len(pending) == 1 or message.type is not CON):
             self._start(entry, now)
         # Otherwise it stands behind those that wait already.
         return entry
@@ -308,6 +311,9 @@ class RemoteEndpointState:
           SendLimitReached: if there is no room for *message*.
         """
         limits, counters = self.local.limits, self.local.counters
+        has_room = counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets
+        if has_room and not is_response and message.type is CON:
+            return  # Nearly always, and there are no shares to be computed.
         share = RESERVED_SHARE if is_response else 0
         limit = None
         if counters.sent >= _without_share(limits.max_sent, share):
@@ -324,14 +330,16 @@ class RemoteEndpointState:
 
     def _admit(self, message: Message, is_response: bool) -> bytes:
         """Give *message* an ID, if one is free, and return its octets; raise if there is no room for it."""
-        cache, limits = self.sent_cache, self.local.limits
-        if len(cache.pending()) + len(self.held) >= limits.max_pending_per_remote:
-            self.local.counters.turned_away["max_pending_per_remote"] += 1
-            raise PendingLimitReached(f"{self.pending} messages wait for {self.endpoint.uri} already")
+        local, limit = self.local, self.local.limits.max_pending_per_remote
+        cache = self.sent_cache
+        waiting = len(cache._pending) + len(self.held)
+        if waiting >= limit:
+            local.counters.turned_away["max_pending_per_remote"] += 1
+            raise PendingLimitReached(f"{waiting} messages wait for {self.endpoint.uri} already")
         self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(cache.keys()) < MESSAGE_IDS:
+        if message_id is None and len(cache.by_id) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload
@@ -367,13 +375,17 @@ class RemoteEndpointState:
         return self._unheard_since + self.unanswered_octets / parameters.probing_rate
 
     def _sent_removed(self, entry: SentMessageCacheEntry) -> None:
-        self.held.pop(entry, None)
-        if entry.is_outstanding:
-            self.outstanding -= 1
-        entry.state = SentState.COMPLETED
-        self.local.counters.sent -= 1
-        self.local.counters.sent_octets -= entry.size
-        self.local.forget_remote_if_idle(self)
+        if self.held:
+            self.held.pop(entry, None)
+        if entry.state is not _COMPLETED:
+            if entry.is_outstanding:
+                self.outstanding -= 1
+            entry.state = _COMPLETED
+        counters = self.local.counters
+        counters.sent -= 1
+        counters.sent_octets -= entry.size
+        if not self.sent_cache:
+            self.local.forget_remote_if_idle(self)
 
     def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
         self.local.counters.received -= 1

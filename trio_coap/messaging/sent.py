@@ -114,15 +114,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
         message: Message,
         destination_endpoint: Endpoint,
         now: float,
-        *,
         remote: RemoteEndpointState,
         octets: bytes,
-        parameters: TransmissionParameters | None = None,
-        listener: SentListener | None = None,
-        local_address: EndpointAddress | None = None,
-        answers: RcvdMessageCacheEntry | None = None,
-        is_solicited: bool = False,
-        is_pending: bool = True,
+        parameters: TransmissionParameters,
+        listener: SentListener | None,
+        local_address: EndpointAddress | None,
+        answers: RcvdMessageCacheEntry | None,
+        is_solicited: bool,
+        *,
+        is_pending: bool,
     ) -> None:
         """Enter *message*; :meth:`RemoteEndpointState.submit` sends it.
 
@@ -133,7 +133,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
           now: the current time, in seconds.
           remote: what is known of the destination.
           octets: the datagram.
-          parameters: for this message; by default the cache's.
+          parameters: for this message.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from; by default the kernel chooses.
           answers: the request, if it is a response.
@@ -145,12 +145,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._message = message
         self.message_id = message.message_id
         self.created_at = self._begun_at = now
-        self.activated_at = None
-        self.queue_time = None
+        self.activated_at = self.queue_time = None
         self.queue_place = -1
         self.destination_endpoint = destination_endpoint
         self.state = _PENDING
-        self.transmissions = 0
+        self.transmissions = self._attempts = 0
         self.reply_type: MessageType | None = None
         self.listener = listener
         self.when_sent: Callable[[], None] | None = None
@@ -160,9 +159,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._answers = answers
         self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
-        self._attempts = 0
         self._remote = remote
-        self._parameters = parameters or cache.parameters
+        self._parameters = parameters
         self._local_address = local_address
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
@@ -244,7 +242,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.outstanding += 1
             self._timeout = timeout = remote.draw_timeout(parameters)
             if parameters.max_retransmit and self.queue_time is None:
-                self._require_cache()._await_reply(self, now + timeout)
+                self._require_cache()._await(self, now + timeout)
             else:
                 self._set_due(now, is_last=not parameters.max_retransmit)
             self._send(now)
@@ -340,7 +338,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.outstanding -= 1
             cache._put_off(self, self.activated_at + self._parameters.exchange_lifetime)
             self._shed()
-        if cache.pending():
+        if cache._pending:
             remote.release(now)
 
     def fail(self, os_error: OSError, now: float) -> None:
@@ -370,12 +368,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
             message,
             self.destination_endpoint,
             now,
-            remote=remote,
-            octets=octets,
-            parameters=self._parameters,
-            listener=self.listener,
-            local_address=self._local_address,
-            is_solicited=self.is_solicited,
+            remote,
+            octets,
+            self._parameters,
+            self.listener,
+            self._local_address,
+            None,
+            self.is_solicited,
+            is_pending=True,
         )
         heir.state = _UNACKNOWLEDGED
         heir.activated_at, heir.transmissions = now, 1
@@ -412,7 +412,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.octets = octets = self.octets[: 4 + len(message.token)]
         self._answers = self.superseding = None
         self._superseding_octets = b""
-        self._count_octets(len(octets) - self.size)
+        kept = len(octets)
+        self._remote.local.counters.sent_octets -= self.size - kept
+        self.size = kept
 
     def _expires(self, since: float) -> float:
         parameters = self._parameters

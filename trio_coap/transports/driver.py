@@ -89,7 +89,7 @@ class DrivenEndpoint(LocalEndpoint):
         """Release what the subclass holds."""
 
     def _require_open(self) -> None:
-        if self.is_closed:
+        if self._closed.is_set():
             raise trio.ClosedResourceError(f"{self!r} is closed")
 
     def _wake_earlier(self, time_due: float) -> None:

@@ -341,8 +341,13 @@ def _encode_payload(code: Code, text: str, options: Options) -> tuple[bytes, Opt
     return payload, options
 
 
-def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
-    """Decode one datagram; see :meth:`Message.decode`."""
+def decode_message_untrusted(
+    data: bytes | bytearray | memoryview,
+    source: EndpointAddress | None = None,
+    destination: EndpointAddress | None = None,
+    local_address: EndpointAddress | None = None,
+) -> Message:
+    """Decode one datagram, which came from *source* to *destination*; see :meth:`Message.decode`."""
     if not isinstance(data, bytes):
         data = bytes(data)
     size = len(data)
@@ -377,7 +382,9 @@ def decode_message_untrusted(data: bytes | bytearray | memoryview) -> Message:
     message.type = _TYPES[first >> 4 & 3]
     message.message_id = message_id
     message.token = data[4:offset]
-    message.source_endpoint = message.destination_endpoint = message.local_address = None
+    message.source_endpoint = source
+    message.destination_endpoint = destination
+    message.local_address = local_address
     return message
 
 
