@@ -11,6 +11,12 @@ from trio.testing import MockClock
 from trio_coap.cli import watching
 
 
+class Observer:
+    """As much of one as is asked for where nothing changes."""
+
+    parameters: dict[str, object] = {}
+
+
 async def test_nobody_looks_while_nobody_observes(autojump_clock: MockClock) -> None:
     looks = []
 
@@ -30,7 +36,7 @@ async def test_nobody_looks_while_nobody_observes(autojump_clock: MockClock) -> 
 def test_what_can_be_watched_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "MAX_WATCHED", 2)
     watched = watching.Watching(lambda path: pytest.fail("nobody runs it"))
-    observer: Any = object()
+    observer: Any = Observer()
     found = [watched.find((name,)) for name in ("a", "b")]
     for observable in found:
         assert observable is not None
@@ -51,7 +57,7 @@ async def test_looking_takes_a_small_part_of_the_time(autojump_clock: MockClock)
 
     watched = watching.Watching(look)
     observable = watched.find(("large",))
-    observer: Any = object()
+    observer: Any = Observer()
     assert observable is not None
     observable.add(observer)
     async with trio.open_nursery() as nursery:

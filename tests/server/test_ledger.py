@@ -89,3 +89,16 @@ def test_what_is_not_used_for_a_lifetime_goes(ledger: Ledger[str], dropped: list
     assert ledger.get(("a", 1), 9) == "old"
     assert ledger.get(("a", 2), 15) is None
     assert (dropped, ledger.values()) == (["young"], ["old"])
+
+
+def test_what_was_used_last_is_kept_longest(ledger: Ledger[str], dropped: list[str]) -> None:
+    for number, remote in enumerate("abc"):
+        ledger.put((remote, 1), remote, 10, now=number)
+    for remote in "caa":
+        assert ledger.get((remote, 1), 3) == remote
+    ledger.discard(("a", 1))
+    assert ledger.get(("c", 1), 3) == "c"
+    ledger.put(("a", 1), "a", 10, now=4)
+    assert ledger.values() == ["b", "c", "a"]
+    assert ledger.put_evicting(("d", 1), "d", 10, now=5)
+    assert dropped == ["a", "b"]

@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.server.observing import Stage, open_stage
-from trio_coap import NotificationPolicy, Observable
+from trio_coap import CON, NON, Code, NotificationPolicy, Observable, Request, Site
 from trio_coap.testing import VirtualNetwork
 
 
@@ -135,3 +135,61 @@ async def test_whose_observation_ends_meanwhile_is_not_asked(
         await register(stage, 3)
         observable.notify()
         assert (runs, stage.observers) == (4, 0)
+
+
+async def test_who_registers_again_for_another_path_is_told_of_that_one(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    site = Site()
+
+    @site.get("/r/{number:int}", observable=True)
+    def read(request: Request, number: int) -> str:
+        return str(number)
+
+    resource = site.resource("/r/{number:int}")
+    async with open_stage(site, coap_network) as stage:
+        for number in (1, 2):
+            await stage.ask(0, number, path=f"r/{number}")
+        resource.notify(number=1)
+        assert await stage.peer.hears_nothing(10)
+        resource.notify(number=2)
+        assert (await stage.receive_and_acknowledge()).text == "2"
+
+
+async def test_a_day_without_a_con_is_counted_from_the_last_one(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    observable = Observable(lambda request: "x", NotificationPolicy())
+    async with open_stage(observable, coap_network) as stage:
+        await stage.ask(0)
+        await trio.sleep(20 * 3600)
+        observable.notify()
+        await stage.receive_and_acknowledge()
+        told_at = trio.current_time()
+        observable.policy = NotificationPolicy(confirmable=False, max_non=1000)
+        for _ in range(3):
+            await trio.sleep(3600)
+            observable.notify()
+            assert (await stage.receive()).type is NON
+        assert (await stage.receive_and_acknowledge()).type is CON
+        assert abs(trio.current_time() - told_at - 24 * 3600) < 1
+
+
+async def test_handlers_of_notifications_run_in_tasks_that_go_on(
+    coap_network: VirtualNetwork, autojump_clock: MockClock
+) -> None:
+    tasks = []
+
+    async def read(request: Request) -> str:
+        tasks.append(trio.lowlevel.current_task())
+        await trio.lowlevel.checkpoint()
+        return "x"
+
+    observable = Observable(read)
+    async with open_stage(observable, coap_network) as stage:
+        await stage.ask(0)
+        for _ in range(3):
+            observable.notify()
+            assert (await stage.receive_and_acknowledge()).code is Code.CONTENT
+        assert len(tasks) == 4
+        assert len(set(tasks)) == 1

@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.server.stage import Stage, make_request, open_stage
 from trio_coap import NON, RST, Code, Endpoint, Message, Observable, Request
-from trio_coap.server.running import MAX_IDLE, RunningHandler, RunningHandlers
+from trio_coap.server.running import RunningHandler, RunningHandlers
+from trio_coap.server.workers import MAX_IDLE, Running, Workers
 from trio_coap.testing import VirtualNetwork
 
 ONE = Endpoint(("192.0.2.1", 5683))
@@ -299,6 +300,20 @@ async def test_a_handler_has_its_context_variables_to_itself(crew: Crew) -> None
         await wait_all_tasks_blocked()
     assert crew.seen == ["untouched"] * 2
     assert len(set(crew.tasks)) == 1
+
+
+async def test_a_handler_has_the_context_variables_of_who_has_it_run(nursery: trio.Nursery) -> None:
+    variable = ContextVar[str]("variable")
+    workers, seen = Workers(nursery), []
+
+    async def job() -> None:
+        seen.append(variable.get())
+
+    for value in ("first", "second"):
+        variable.set(value)
+        workers.start(Running(), job())
+        await wait_all_tasks_blocked()
+    assert (seen, workers.idle) == (["first", "second"], 1)
 
 
 async def test_the_task_of_a_cancelled_handler_ends(crew: Crew) -> None:

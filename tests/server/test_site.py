@@ -8,6 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from trio_coap import Code, LocalProtocolError, MethodNotAllowed, NotFound, Request, Site
+from trio_coap.server.paths import MAX_REMEMBERED_LENGTH, MAX_REMEMBERED_PATHS
 from trio_coap.testing import open_pair
 
 
@@ -286,3 +287,27 @@ async def test_a_handler_reads_a_request_as_json(autojump_clock: MockClock) -> N
     async with open_pair(site) as (client, _):
         assert (await client.put("/lamps/1", '{"on": true}', content_format=50)).code == Code.CHANGED
     assert lamps == {1: {"on": True}}
+
+
+def test_what_was_found_gives_way_to_what_is_added_later() -> None:
+    site, mounted = Site(), Site()
+    site.get("/a/{name}")(lambda request, name: f"parameter {name}")
+    site.mount("/m", mounted)
+    mounted.get("/{rest:path}")(lambda request, rest: "rest")
+    for path in (("a", "b"), ("m", "c")):
+        assert site.find_handler(Request(Code.GET, uri_path=path)) is not None
+    site.get("/a/b")(lambda request: "literal")
+    mounted.get("/c")(lambda request: "literal")
+    for path in (("a", "b"), ("m", "c")):
+        assert site(Request(Code.GET, uri_path=path)) == "literal"
+    assert site(Request(Code.GET, uri_path=("a", "c"))) == "parameter c"
+
+
+def test_paths_are_remembered_up_to_a_limit() -> None:
+    site = Site()
+    site.get("/{name}")(lambda request, name: name)
+    for number in range(2 * MAX_REMEMBERED_PATHS + 10):
+        assert site(Request(Code.GET, uri_path=(str(number),))) == str(number)
+    long = "x" * (MAX_REMEMBERED_LENGTH + 1)
+    assert site(Request(Code.GET, uri_path=(long,))) == long
+    assert len(site._routes._remembered) == 10

@@ -494,3 +494,34 @@ def test_numbers_are_sent_as_differences() -> None:
 
 def test_no_options_are_no_octets() -> None:
     assert Options().encode() == b""
+
+
+@pytest.mark.parametrize("number", [6, 14, 23, 27, 60])
+@pytest.mark.parametrize("value", [0, 1, 255, 256, 0xFFFFF])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(content_format=0),
+        Options(etag=b"e", uri_path="a", size1=2),
+        Options(observe=3, max_age=2, block2=Block(1), block1=Block(2)),
+    ],
+)
+def test_a_number_is_set_as_by_name(options: Options, number: int, value: int) -> None:
+    name = {6: "observe", 14: "max_age", 23: "block2", 27: "block1", 60: "size1"}[number]
+    expected = options.replace(**{name: value})
+    for _ in range(2):  # The second time with what the first one has left behind.
+        found = options.with_uint(number, value)
+        assert (found, found.encode()) == (expected, expected.encode())
+        assert [getattr(found, each) for each in SINGLE] == [getattr(expected, each) for each in SINGLE]
+        assert found.problems == expected.problems
+
+
+SINGLE = ("etag", "observe", "content_format", "max_age", "block2", "block1", "size1")
+
+
+def test_options_less_the_same_few_are_the_same() -> None:
+    options = Options(observe=0, uri_path="a", size2=0)
+    assert options.without(6, 28) is options.without(6, 28)
+    assert options.without(6) == Options(uri_path="a", size2=0)
+    assert options.without(6, 28) == Options(uri_path="a")

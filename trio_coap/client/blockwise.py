@@ -41,7 +41,7 @@ from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Response
 from trio_coap.wire.options import Options
 
-_IF_NONE_MATCH, _OBSERVE, _SIZE2 = 5, 6, 28
+_IF_NONE_MATCH, _OBSERVE, _BLOCK2, _BLOCK1, _SIZE2 = 5, 6, 23, 27, 28
 _LATER_BLOCKS_LACK = frozenset({_IF_NONE_MATCH, _OBSERVE})
 """Section 2.10 has no If-None-Match on later blocks; an observation is of the whole resource (section 2.6)."""
 
@@ -168,7 +168,9 @@ class Upload:
                 self._tag = self._tags.take()
                 self.options = Options(request_tag=[self._tags.encode(self._tag)])
             size1 = self._body.size if is_more and not start else None
-            options += self.options + Options(block1=Block.of(start // self._size, is_more, self._size), size1=size1)
+            options += self.options.with_uint(_BLOCK1, Block.of(start // self._size, is_more, self._size).to_uint())
+            if size1 is not None:
+                options += Options(size1=size1)
         elif self._conversation.template.code == Code.FETCH:
             self.repeated_payload = payload
         elif self._conversation.template.code not in SAFE and not self._has_own_tag:
@@ -327,7 +329,7 @@ class Download:
             raise BodyTooLarge(f"the body of the response is larger than {max_body} octets", self.response)
 
     async def _ask(self, block: Block) -> Response:
-        options = self._upload.options + Options(block2=block)
+        options = self._upload.options.with_uint(_BLOCK2, block.to_uint())
         without = _REQUESTS_FOR_BLOCKS_LACK
         return await self._conversation.ask(self._upload.repeated_payload, options=options, without=without)
 

@@ -43,6 +43,9 @@ NOT_IN_KEY = frozenset({5, 6, 16, 23, 27, 258})
 """What differs between the blocks of one body: If-None-Match (only in the first, section 2.10), Observe, Hop-Limit (as the
 way does), Block2, Block1, No-Response (only in the last, of a client that wants to hear 2.31)."""
 
+_BLOCK1 = 27
+_NO_OPTIONS = Options()
+
 RETRY_AFTER = 60
 """Max-Age of a 5.03 for want of room, in seconds: about when the unfinished bodies of others are given up."""
 
@@ -88,15 +91,14 @@ class _Answered:
         self.body = body
 
 
-def transfer_key(request: Request, *without: int) -> Key:
-    """Return what the blocks of one body have in common (:rfc:`7252` section 5.6)."""
-    options = tuple(
-        [
-            (number, value)
-            for number, value in request.options
-            if number not in NOT_IN_KEY and number not in without and not is_no_cache_key(number)
-        ]
-    )
+def transfer_key(request: Request, without: frozenset[int] = NOT_IN_KEY) -> Key:
+    """Return what the blocks of one body have in common (:rfc:`7252` section 5.6).
+
+    Args:
+      request: which brings a block, or asks for one.
+      without: the options that may differ, beside those that never are part of a cache key.
+    """
+    options = tuple([item for item in request.options if item[0] not in without and not is_no_cache_key(item[0])])
     remote: object = request.source_endpoint
     assert isinstance(remote, Hashable)
     return remote, (request.code, options)
@@ -173,7 +175,7 @@ class Assembler:
         body.octets += payload
         body.last = payload
         self._bodies.grow(key, len(payload))
-        return Response(Code.CONTINUE, block1=self._echo(block))
+        return self._continue(block)
 
     def handling(self, request: Request, now: float) -> None:
         """Take into account that the body that *request* has completed is being answered."""
@@ -267,7 +269,7 @@ class Assembler:
 
     def _accept_repeated(self, key: Key, body: _Body | None, block: Block, payload: bytes, now: float) -> Response:
         if body is not None and block.more and body.last == payload and block.start == len(body.octets) - len(payload):
-            return Response(Code.CONTINUE, block1=self._echo(block))
+            return self._continue(block)
         answered = self._answered.get(key, now)
         if body is None and answered is not None and (answered.start, answered.last) == (block.start, payload):
             if answered.response is None:
@@ -276,13 +278,14 @@ class Assembler:
         expected = "with block 0" if body is None else f"at octet {len(body.octets)}"
         raise RequestEntityIncomplete(f"the body goes on {expected}, not at octet {block.start}")
 
-    def _echo(self, block: Block) -> Block:
-        return echo(block, self._limits.max_block_size)
+    def _continue(self, block: Block) -> Response:
+        echoed = echo(block, self._limits.max_block_size)
+        return Response(Code.CONTINUE, options=_NO_OPTIONS.with_uint(_BLOCK1, echoed.to_uint()))
 
 
 def echo(block: Block, max_block_size: int) -> Block:
     """Return the Block1 option of a response: what it answers for, and the size that we would rather have."""
-    return Block.of(block.number, block.more, min(block.size, max_block_size))
+    return block if block.size <= max_block_size else Block.of(block.number, block.more, max_block_size)
 
 
 def check_block(request: Request, block: Block, max_body: int) -> None:

@@ -30,7 +30,7 @@ from typing import Protocol, final, runtime_checkable
 
 import trio
 
-from trio_coap.server.assembly import Assembler, echo, too_large, transfer_key
+from trio_coap.server.assembly import NOT_IN_KEY, Assembler, echo, too_large, transfer_key
 from trio_coap.server.dispatcher import Handler
 from trio_coap.server.groups import AnswersGroup
 from trio_coap.server.incoming import StreamedRequest
@@ -52,6 +52,7 @@ from trio_coap.wire.response_errors import BadRequest, RequestEntityIncomplete, 
 _logger = logging.getLogger(__name__)
 
 _CONTENT_FORMAT, _ETAG = 12, 4
+_NOT_IN_KEY = NOT_IN_KEY | {_CONTENT_FORMAT, _ETAG}
 _SAFE = frozenset({Code.GET, Code.FETCH})
 
 CLOSE_SECONDS = 5.0
@@ -223,7 +224,8 @@ class BlockwiseHandler:
         self, result: StreamedBody | Awaitable[HandlerResult], request: Request, whole: Request
     ) -> Response:
         """Wait for the handler, and for the first block of a stream."""
-        self.assembler.handling(request, self._endpoint.clock())
+        if self.assembler.unfinished:
+            self.assembler.handling(request, self._endpoint.clock())
         try:
             try:
                 complete = result if isinstance(result, StreamedBody) else to_result(await result, whole)
@@ -366,7 +368,7 @@ async def _wait(awaitable: Awaitable[HandlerResult], request: Request) -> Respon
 def _key(request: Request) -> Key:
     # Requests for later blocks have no payload, and some clients leave out the format of what is not there.  ETags are
     # interpreted here, and so not part of a cache key (RFC 7252 section 5.6).
-    return transfer_key(request, _CONTENT_FORMAT, _ETAG)
+    return transfer_key(request, _NOT_IN_KEY)
 
 
 def _has_blocks(response: Response) -> bool:

@@ -146,7 +146,7 @@ class Dispatcher:
             handler,
             self,
             endpoint,
-            nursery,
+            self.handlers.workers,
             self.verification.is_verified,
             self._check_drained,
             limits.max_observers,

@@ -101,6 +101,8 @@ class Ledger(Generic[V]):
         self._dropped = dropped
         self._turned_away = Counter() if turned_away is None else turned_away
         self._entries: dict[Key, _Entry[V]] = {}
+        # Which stands last, if that is known: blocks of one body mostly come one after the other.
+        self._newest: _Entry[V] | None = None
         self._accounts: dict[Hashable, _Account] = {}
 
     def __len__(self) -> int:
@@ -113,10 +115,14 @@ class Ledger(Generic[V]):
     def get(self, key: Key, now: float) -> V | None:
         """Return the value at *key* and count it as used, or None."""
         self.expire(now)
-        entry = self._entries.pop(key, None)
+        entry = self._entries.get(key)
         if entry is None:
             return None
         entry.used_at = now
+        if entry is self._newest:
+            return entry.value
+        self._newest = entry
+        del self._entries[key]
         self._entries[key] = entry
         account = self._accounts[key[0]]
         del account.keys[key]
@@ -140,7 +146,7 @@ class Ledger(Generic[V]):
     def put(self, key: Key, value: V, octets: int, now: float) -> None:
         """Enter *value*, in place of what stands there; limits are the caller's business."""
         self.discard(key)
-        self._entries[key] = _Entry(value, octets, now)
+        self._newest = self._entries[key] = _Entry(value, octets, now)
         account = self._accounts.setdefault(key[0], _Account())
         account.keys[key] = None
         account.octets += octets
@@ -173,6 +179,8 @@ class Ledger(Generic[V]):
         entry = self._entries.pop(key, None)
         if entry is None:
             return
+        if entry is self._newest:
+            self._newest = None
         account = self._accounts[key[0]]
         del account.keys[key]
         account.octets -= entry.octets

@@ -7,7 +7,7 @@ can be served by several servers at a time, or by none.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Protocol, final
@@ -15,6 +15,7 @@ from typing import Protocol, final
 import attrs
 import trio
 
+from trio_coap.server.matching import Matching
 from trio_coap.server.results import HandlerResult
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import Request, Response
@@ -87,7 +88,7 @@ class Observable:
         """
         self.policy = NotificationPolicy() if policy is None else policy
         self._handler = handler
-        self._observers: dict[Observing, None] = {}
+        self._observers: Matching[Observing] = Matching()
         self._round: _Round | None = None
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ class Observable:
         Args:
           parameters: only observers whose parameters of the path have these values; by default all.
         """
-        matching = self._matching(parameters)
+        matching = self._observers.find(parameters)
         if self._round is not None:
             self._round.add(matching)
             return
@@ -130,7 +131,7 @@ class Observable:
           parameters: see :meth:`notify`.
         """
         error = NotFound("it was deleted") if error is None else error
-        for observer in self._matching(parameters):
+        for observer in self._observers.find(parameters):
             observer.finish(error.to_response())
 
     def find_handler(self, request: Request) -> object:
@@ -152,19 +153,12 @@ class Observable:
         return self._handler(request)
 
     def add(self, observer: Observing) -> None:
-        """Add an observer; a server does so."""
-        self._observers[observer] = None
+        """Add an observer, or take note that it observes another path now; a server does so."""
+        self._observers.add(observer, observer.parameters)
 
     def discard(self, observer: Observing) -> None:
         """Forget an observer, if it is known; a server does so."""
-        self._observers.pop(observer, None)
-
-    def _matching(self, parameters: dict[str, object]) -> list[Observing]:
-        return [
-            observer
-            for observer in self._observers
-            if all(name in observer.parameters and observer.parameters[name] == parameters[name] for name in parameters)
-        ]
+        self._observers.discard(observer)
 
 
 @final
@@ -176,21 +170,26 @@ class _Round:
     make a deep stack.
     """
 
-    def __init__(self, told: Counter[Observing]) -> None:
+    def __init__(self, told: dict[Observing, int]) -> None:
         self._waiting: OrderedDict[Observing, None] = OrderedDict()
         self._told = told
         self._current: Observing | None = None
 
     def add(self, observers: list[Observing]) -> None:
+        told = self._told
+        if not told:
+            self._waiting.update(dict.fromkeys(observers))  # The first change, before anybody is told.
+            return
         for observer in observers:
-            if observer is not self._current and self._told[observer] < 2:
+            if observer is not self._current and told.get(observer, 0) < 2:
                 self._waiting[observer] = None
 
     def run(self) -> None:
-        while self._waiting:
-            observer, _ = self._waiting.popitem(last=False)
+        waiting, told = self._waiting, self._told
+        while waiting:
+            observer, _ = waiting.popitem(last=False)
             self._current = observer
-            self._told[observer] += 1
+            told[observer] = told.get(observer, 0) + 1
             observer.changed()
 
 
@@ -198,7 +197,8 @@ class _Round:
 class _Asking:
     """Who was told of the change because of which handlers are asked."""
 
-    told: Counter[Observing]
+    told: dict[Observing, int]
+    """How often each was."""
     task: trio.lowlevel.Task | None = None
     """That of such a handler; what it leaves running, which has the same context, makes changes of its own."""
 
@@ -210,7 +210,7 @@ def begin_to_ask() -> trio.lowlevel.Task:
     """Take into account that this task, which is returned, asks a handler for a new state."""
     task = trio.lowlevel.current_task()
     asking = _asking.get()
-    _asking.set(_Asking(Counter() if asking is None else asking.told, task))
+    _asking.set(_Asking({} if asking is None else asking.told, task))
     return task
 
 
@@ -222,10 +222,10 @@ def current_task() -> trio.lowlevel.Task | None:
         return None
 
 
-def _told_here() -> Counter[Observing]:
+def _told_here() -> dict[Observing, int]:
     asking = _asking.get()
     if asking is None or asking.task is None or asking.task is not current_task():
-        return Counter()
+        return {}
     return asking.told
 
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_OBSERVE = 6
+_COMPLETED = SentState.COMPLETED
+
 LONGEST_UNCONFIRMED = 24 * 3600.0
 """There is a CON notification at least this often, in seconds: who does not want notifications any more, or is not
 there any more, must not get them for ever (section 4.5)."""
@@ -68,6 +71,29 @@ class Observer:
       scope: ends the handler that runs for this observer in a task; None if none does.
       task: that one, if it computes a notification.
     """
+
+    __slots__ = (
+        "_begun_at",
+        "_confirmed_at",
+        "_content_format",
+        "_entry",
+        "_has_format",
+        "_held",
+        "_is_active",
+        "_is_changed",
+        "_is_computing",
+        "_is_registered",
+        "_local_address",
+        "_non_in_a_row",
+        "_observers",
+        "_timer",
+        "key",
+        "observable",
+        "parameters",
+        "request",
+        "scope",
+        "task",
+    )
 
     def __init__(
         self,
@@ -118,7 +144,9 @@ class Observer:
         """Take another registration under the same token: its response comes in place of what is on its way."""
         self._stop_sending(now)
         self.request = request
-        self.parameters = parameters
+        if parameters != self.parameters:
+            self.parameters = parameters
+            self.observable.add(self)
         self._local_address = entry.local_address
         self._begun_at = now
         self._is_registered = self._is_changed = self._has_format = False
@@ -153,7 +181,9 @@ class Observer:
 
     def changed(self) -> None:
         """See :class:`trio_coap.server.observable.Observing`."""
-        if not self._is_active or self._is_asking_here:
+        if not self._is_active:
+            return
+        if self._is_computing or (self.task is not None and self.task is current_task()):
             return  # The handler itself says so: what it is about to return is the new state.
         if self.scope is not None or not self._is_registered:
             self._is_changed = True
@@ -166,17 +196,18 @@ class Observer:
             self._is_computing = False
 
     def deliver(self, response: Response, now: float) -> None:
-        """Send a new state, or what ends the observation."""
+        """Send a new state, or what ends the observation; *response* is used nowhere else."""
         if not self._is_active:
             return
-        if not response.code.is_success:
+        if response.code is not Code.CONTENT and not response.code.is_success:
             self.finish(response)
             return
         if self._is_other_format(response):
             text = f"the Content-Format is {response.options.content_format} now, no longer {self._content_format}"
             self.finish(NotAcceptable(text).to_response())
             return
-        self._send(response.replace(observe=self._observers.next_number()), now)
+        response.options = response.options.with_uint(_OBSERVE, self._observers.next_number())
+        self._send(response, now)
         if self._is_changed and self._is_active:
             self.changed()
 
@@ -186,7 +217,7 @@ class Observer:
             return
         now = self._observers.endpoint.clock()
         self._observers.remove(self, now)
-        self._observers.farewells[self.key] = self
+        self._observers.farewells.add(self)
         self._submit(response.replace(observe=None), CON, now)
 
     def end(self, response: Response) -> None:
@@ -228,11 +259,6 @@ class Observer:
         """See :class:`trio_coap.messaging.sent.SentListener`."""
         self._observers.remove(self, self._observers.endpoint.clock())
 
-    @property
-    def _is_asking_here(self) -> bool:
-        """True within the handler that is asked for this observer."""
-        return self._is_computing or (self.task is not None and self.task is current_task())
-
     def _is_other_format(self, response: Response) -> bool:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
         if response.code is not Code.CONTENT:
@@ -244,15 +270,12 @@ class Observer:
 
     def _send(self, response: Response, now: float) -> None:
         """Send *response* as soon as it may be sent, in place of whatever waits."""
-        waiting = self._waiting_entry()
-        if waiting is not None:
-            response.token, response.type = self.key[1], waiting.message.type
-            try:
-                waiting.supersede(response)
-            except LocalProtocolError as exc:
-                self._fail(exc, now)
-            return
-        if self._must_confirm(now):
+        if self._entry is not None:
+            waiting = self._entry = self._entry.newest
+            if waiting.state is not _COMPLETED:  # It waits for its turn, or for its ACK.
+                self._supersede(waiting, response, now)
+                return
+        if self.observable.policy.confirmable or self._must_confirm(now):
             self._submit(response, CON, now)
             return
         allowed_at = self._observers.non_allowed_at.get(self.key[0], now)
@@ -261,18 +284,16 @@ class Observer:
             return
         self._submit(response, NON, now)
 
-    def _waiting_entry(self) -> SentMessageCacheEntry | None:
-        """Return the entry of the message that waits for its turn, or for its ACK."""
-        if self._entry is None:
-            return None
-        entry = self._entry = self._entry.newest
-        is_waiting = entry.cache is not None and (entry.is_outstanding or entry.state is SentState.PENDING)
-        return entry if is_waiting else None
+    def _supersede(self, waiting: SentMessageCacheEntry, response: Response, now: float) -> None:
+        response.token, response.type = self.key[1], waiting.message.type
+        try:
+            waiting.supersede(response)
+        except LocalProtocolError as exc:
+            self._fail(exc, now)
 
     def _must_confirm(self, now: float) -> bool:
-        policy = self.observable.policy
         is_due = now >= self._confirmed_at + LONGEST_UNCONFIRMED  # Exactly what the timer was set to.
-        if policy.confirmable or self._non_in_a_row >= policy.max_non or is_due:
+        if self._non_in_a_row >= self.observable.policy.max_non or is_due:
             return True
         # Its address may be forged: one message asks whether anybody there wants more.
         return not self._observers.is_verified(self.key[0], now)
@@ -319,7 +340,8 @@ class Observer:
             remote = self.key[0]
             interval = self._observers.round_trips.get(remote, NON_INTERVAL)
             self._observers.non_allowed_at[remote] = now + interval
-        self._timer.start(self._confirmed_at + LONGEST_UNCONFIRMED)
+        if self._timer.queue_time is None:
+            self._timer.start(self._confirmed_at + LONGEST_UNCONFIRMED)
 
     def _fail(self, exc: LocalProtocolError, now: float) -> None:
         _logger.warning("an observation of %r ended: %s", self.request, exc)
@@ -329,10 +351,12 @@ class Observer:
         held, self._held = self._held, None
         if held is not None:
             self._send(held, now)
-        else:
+        elif now >= self._confirmed_at + LONGEST_UNCONFIRMED:
             self.changed()
         if self._is_active and self._timer.queue_time is None:
-            self._timer.start(max(now, self._confirmed_at) + LONGEST_UNCONFIRMED)
+            # The timer is not moved with each CON: there may be another day.
+            due = self._confirmed_at + LONGEST_UNCONFIRMED
+            self._timer.start(due if due > now else now + LONGEST_UNCONFIRMED)
 
     def _stop_sending(self, now: float) -> None:
         self._timer.stop()

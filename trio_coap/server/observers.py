@@ -25,14 +25,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
-import trio
-
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.server.limits import MAX_OBSERVERS, MAX_OBSERVERS_PER_REMOTE
 from trio_coap.server.noresponse import wants_success
 from trio_coap.server.observable import FindObservable, begin_to_ask
 from trio_coap.server.observer import Observer
+from trio_coap.server.workers import Running, Workers
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -54,6 +53,48 @@ class Answering(Protocol):
 
 
 @final
+class Farewells:
+    """Who is in the list no more, while its last message is on its way; ``len(farewells)`` is their number."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._count = 0
+        self._by_remote: dict[Endpoint, dict[bytes, Observer]] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, key: tuple[Endpoint, bytes]) -> Observer | None:
+        """Return who had that remote endpoint and token, or None."""
+        of_remote = self._by_remote.get(key[0])
+        return None if of_remote is None else of_remote.get(key[1])
+
+    def to(self, remote: Endpoint) -> list[Observer]:
+        """Return those of *remote*, in the order in which they left."""
+        return list(self._by_remote.get(remote, {}).values())
+
+    def add(self, observer: Observer) -> None:
+        """Take note that *observer* is about to get its last message; nobody else with its key does."""
+        remote, token = observer.key
+        of_remote = self._by_remote.setdefault(remote, {})
+        assert token not in of_remote
+        of_remote[token] = observer
+        self._count += 1
+
+    def discard(self, observer: Observer) -> bool:
+        """Forget *observer*, and return whether it was known."""
+        remote, token = observer.key
+        of_remote = self._by_remote.get(remote)
+        if of_remote is None or of_remote.get(token) is not observer:
+            return False
+        del of_remote[token]
+        self._count -= 1
+        if not of_remote:
+            del self._by_remote[remote]
+        return True
+
+
+@final
 class Observers:
     """The observers of one server.
 
@@ -65,7 +106,7 @@ class Observers:
         handler: object,
         answering: Answering,
         endpoint: DrivenEndpoint,
-        nursery: trio.Nursery,
+        workers: Workers,
         is_verified: Callable[[Endpoint, float], bool],
         when_told: Callable[[], None],
         max_observers: int = MAX_OBSERVERS,
@@ -77,7 +118,7 @@ class Observers:
           handler: says what can be observed, if it is an :class:`trio_coap.server.observable.ObservableHandler`.
           answering: computes the notifications.
           endpoint: sends them.
-          nursery: for the tasks of ``async def`` handlers.
+          workers: the tasks of ``async def`` handlers.
           is_verified: says whether a remote endpoint has shown that it receives at its address.
           when_told: is called when no last notification is on its way any more.
           max_observers, max_observers_per_remote: how many there may be.
@@ -88,12 +129,12 @@ class Observers:
         # Not by isinstance: a handler around another one may forward the attribute, None if that one has none.
         self._find_observable: FindObservable | None = getattr(handler, "find_observable", None)
         self._answering = answering
-        self._nursery = nursery
+        self._workers = workers
         self._max_observers = max_observers
         self._max_observers_per_remote = max_observers_per_remote
         self._observers: dict[tuple[Endpoint, bytes], Observer] = {}
         # Who is in the list no more, while its last message is on its way; as many as the endpoint may send.
-        self.farewells: dict[tuple[Endpoint, bytes], Observer] = {}
+        self.farewells = Farewells()
         self._per_remote: Counter[Endpoint] = Counter()
         self._number = 0
         # When the next NON notification may go to a remote; there is nothing here of those without observers.
@@ -121,8 +162,9 @@ class Observers:
         if observe is None or request.code not in OBSERVABLE_METHODS or observe not in (REGISTER, DEREGISTER):
             return None
         key = (entry.remote.endpoint, request.token)
-        if key in self.farewells:  # It would come after the response, and end what begins now.
-            self.remove(self.farewells[key], now)
+        leaving = self.farewells.get(key)
+        if leaving is not None:  # It would come after the response, and end what begins now.
+            self.remove(leaving, now)
         known = self._observers.get(key)
         found = None
         if observe == REGISTER and self._find_observable is not None and not entry.is_multicast:
@@ -167,10 +209,8 @@ class Observers:
                 del self._per_remote[remote]
                 self.non_allowed_at.pop(remote, None)
                 self.round_trips.pop(remote, None)
-        if self.farewells.get(observer.key) is observer:
-            del self.farewells[observer.key]
-            if not self.farewells:
-                self._when_told()
+        if self.farewells.discard(observer) and not self.farewells:
+            self._when_told()
         observer.observable.discard(observer)
         observer.stop(now)
 
@@ -188,8 +228,8 @@ class Observers:
     def give_up(self, remote: Endpoint, now: float) -> None:
         """Take into account that *remote* was silent to a last notification: it gets no others that have to wait for it."""
         # From the end: one that waits takes the place of one that is given up before it, and would be sent.
-        for observer in reversed(list(self.farewells.values())):
-            if observer.key[0] is remote and observer.attempts <= 1:
+        for observer in reversed(self.farewells.to(remote)):
+            if observer.attempts <= 1:
                 self.remove(observer, now)
 
     def clear(self) -> None:
@@ -207,21 +247,20 @@ class Observers:
         if isinstance(answer, Response):
             observer.deliver(answer, self.endpoint.clock())
             return
-        observer.scope = trio.CancelScope()
-        self._nursery.start_soon(self._compute_later, observer, observer.scope, answer)
+        running = observer.scope = Running()
+        self._workers.start(running, self._compute_later(observer, running, answer))
 
-    async def _compute_later(self, observer: Observer, scope: trio.CancelScope, answer: Awaitable[Response]) -> None:
-        with scope:
-            task = observer.task = begin_to_ask()
-            try:
-                response = await answer
-            finally:
-                if observer.task is task:
-                    observer.task = None
-            # A handler may finish although it was cancelled: nobody wants to know any more.
-            if not scope.cancel_called:
-                observer.scope = None
-                observer.deliver(response, self.endpoint.clock())
+    async def _compute_later(self, observer: Observer, running: Running, answer: Awaitable[Response]) -> None:
+        task = observer.task = begin_to_ask()
+        try:
+            response = await answer
+        finally:
+            if observer.task is task:
+                observer.task = None
+        # A handler may finish although it was cancelled: nobody wants to know any more.
+        if not running.is_cancelled:
+            observer.scope = None
+            observer.deliver(response, self.endpoint.clock())
 
     def _has_room_for(self, remote: Endpoint) -> bool:
         turned_away = self.endpoint.counters.turned_away

@@ -1,21 +1,31 @@
 """The tree of paths: from templates and paths to resources (:rfc:`7252` section 6).
 
 Rule 1: literal segments go before parameters, and those before a rest.  Rule 2: finding a resource is a look-up for each
-segment, however many resources there are.
+segment, however many resources there are.  Rule 3: what was found is remembered until any tree changes; trees are made
+before they are asked, and few paths are asked for again and again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from trio_coap.server.resource import Resource
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.patterns import lazy_pattern
+from trio_coap.wire.recent import Recent
 
 PARAMETER = lazy_pattern(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-z]+))?\}")
 _INTEGER = lazy_pattern(r"-?[0-9]{1,19}")
+
+MAX_REMEMBERED_PATHS = 1024
+MAX_REMEMBERED_LENGTH = 64
+"""So many paths, of so many characters at most, are remembered for one site, or twice as many: clients choose what stands for
+a parameter."""
+
+Found = tuple[Resource, dict[str, Any]]
+"""A resource, and the parameters of its template, which nobody changes."""
 
 
 @final
@@ -37,6 +47,52 @@ class Node:
         self.rest = None
         self.resource: Resource | None = None
         self.further_links = []
+
+
+@final
+class Routes:
+    """Finds resources below one root.
+
+    Attributes:
+      changes: how often any tree was changed; a tree does not know where it is mounted.
+    """
+
+    changes: ClassVar[int] = 0
+
+    def __init__(self, root: Node) -> None:
+        """Find what is below *root*, now or later."""
+        self._root = root
+        self._remembered: Recent[tuple[str, ...], Found] = Recent(MAX_REMEMBERED_PATHS)
+        self._remembered_at = 0
+
+    def find(self, path: tuple[str, ...]) -> Found | None:
+        """Return the resource at *path*, with the parameters of its template."""
+        remembered = self._remembered
+        if self._remembered_at != Routes.changes:
+            self._remembered_at = Routes.changes
+            remembered.clear()
+        found = remembered.young.get(path) or remembered.find(path)
+        if found is None:
+            found = find_resource(self._root, path, 0, {})
+            if found is not None and sum(map(len, path)) <= MAX_REMEMBERED_LENGTH:
+                remembered.put(path, found)
+        return found
+
+
+def mount(root: Node, path: str, mounted: Node) -> None:
+    """Put the tree of *mounted* below *path*.
+
+    Raises:
+      LocalProtocolError: if *path* is malformed, or there are resources below it already.
+    """
+    *above, last = split_path(path) or [""]
+    node = descend(root, above, path)
+    if not last or PARAMETER.fullmatch(last):
+        raise LocalProtocolError(f"a site is mounted below a literal segment, which {path!r} does not end with")
+    if last in node.children:
+        raise LocalProtocolError(f"there are resources below {path!r} already")
+    Routes.changes += 1
+    node.children[last] = mounted
 
 
 def split_path(path: str) -> list[str]:
@@ -66,6 +122,7 @@ def make_resource(root: Node, path: str) -> Resource:
         return _rest_resource(descend(root, segments[:-1], path), last[1], path)
     node = descend(root, segments, path)
     if node.resource is None:
+        Routes.changes += 1
         node.resource = Resource(path)
     return node.resource
 
@@ -99,15 +156,14 @@ def _parameter_node(node: Node, name: str, kind: str, path: str) -> Node:
 
 def _rest_resource(node: Node, name: str, path: str) -> Resource:
     if node.rest is None:
+        Routes.changes += 1
         node.rest = (name, Resource(path))
     elif node.rest[0] != name:
         raise LocalProtocolError(f"{{{name}:path}} in {path!r} stands where {node.rest[0]!r} stands elsewhere")
     return node.rest[1]
 
 
-def find_resource(
-    node: Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]
-) -> tuple[Resource, dict[str, Any]] | None:
+def find_resource(node: Node, path: tuple[str, ...], position: int, parameters: dict[str, Any]) -> Found | None:
     """Return the resource at *path* from *position* on, with the parameters of its template."""
     if position == len(path):
         return None if node.resource is None else (node.resource, parameters)

@@ -20,7 +20,7 @@ from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import BadRequest
 
-_OBSERVE = 6
+_OBSERVE, _BLOCK2 = 6, 23
 _ETAG_LENGTH = 8
 
 
@@ -119,7 +119,8 @@ class Representation:
         size2 = self.size if start == 0 and is_more else None
         if options.size2 is None and size2 is not None:
             options = options.replace(size2=size2)
-        return self.head.replace(payload=payload, options=options, block2=Block.of(start // size, is_more, size))
+        block2 = Block.of(start // size, is_more, size)
+        return self.head.replace(payload=payload, options=options.with_uint(_BLOCK2, block2.to_uint()))
 
     @property
     def size(self) -> int | None:

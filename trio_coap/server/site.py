@@ -8,7 +8,7 @@ handler.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, Unpack, final
+from typing import TypeVar, Unpack, final
 
 from trio_coap.server.declarations import (
     Declarations,
@@ -18,11 +18,10 @@ from trio_coap.server.declarations import (
     split_declarations,
 )
 from trio_coap.server.observable import Observable
-from trio_coap.server.paths import PARAMETER, Node, descend, find_resource, make_resource, split_path
+from trio_coap.server.paths import Found, Node, Routes, make_resource, mount
 from trio_coap.server.resource import Resource
 from trio_coap.server.wellknown import WELL_KNOWN_CORE, make_core
 from trio_coap.wire.codes import Code
-from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import Request
 from trio_coap.wire.response_errors import NotFound
@@ -73,6 +72,7 @@ class Site:
           well_known: False if it is not to answer at ``/.well-known/core`` by itself.
         """
         self._root = Node()
+        self._routes = Routes(self._root)
         self._core = make_core(self._root) if well_known else None
 
     def resource(self, path: str, **declarations: Unpack[ResourceDeclarations]) -> Resource:
@@ -142,13 +142,7 @@ class Site:
         Raises:
           LocalProtocolError: if *path* is malformed, or there are resources below it already.
         """
-        *above, last = split_path(path) or [""]
-        node = descend(self._root, above, path)
-        if not last or PARAMETER.fullmatch(last):
-            raise LocalProtocolError(f"a site is mounted below a literal segment, which {path!r} does not end with")
-        if last in node.children:
-            raise LocalProtocolError(f"there are resources below {path!r} already")
-        node.children[last] = site._root
+        mount(self._root, path, site._root)
 
     def add_links(self, links: Callable[[], Iterable[Link]]) -> None:
         """Have further links listed at ``/.well-known/core``.
@@ -200,14 +194,13 @@ class Site:
         found = self._find(request)
         return None if found is None else found[0].find_handler(request)
 
-    def _find(self, request: Request) -> tuple[Resource, dict[str, Any]] | None:
+    def _find(self, request: Request) -> Found | None:
         path = request.options.uri_path
-        # A literal path goes before parameters: most requests have found what they want then.
-        node: Node | None = self._root
-        for segment in path:
-            node = None if node is None else node.children.get(segment)
-        if node is not None and node.resource is not None:
-            return node.resource, {}
         if path == WELL_KNOWN_CORE and self._core is not None:
-            return self._core, {}
-        return find_resource(self._root, path, 0, {})
+            # Like any literal path, it goes before parameters.
+            node: Node | None = self._root
+            for segment in path:
+                node = None if node is None else node.children.get(segment)
+            if node is None or node.resource is None:
+                return self._core, {}
+        return self._routes.find(path)

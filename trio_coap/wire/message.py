@@ -192,10 +192,15 @@ class Message:
           LocalProtocolError: for an option that does not fit, or a text that has no UTF-8.
         """
         copy = self.__class__.__new__(self.__class__)
-        for name in _FIELD_NAMES:
-            setattr(copy, name, getattr(self, name))
-        if options is not None:
-            copy.options = options
+        copy.code = self.code
+        copy.payload = self.payload
+        copy.options = self.options if options is None else options
+        copy.type = self.type
+        copy.message_id = self.message_id
+        copy.token = self.token
+        copy.source_endpoint = self.source_endpoint
+        copy.destination_endpoint = self.destination_endpoint
+        copy.local_address = self.local_address
         if by_name:
             copy.options = copy.options.replace(**by_name)
         if isinstance(payload, str):
@@ -284,8 +289,7 @@ class Response(Message):
         raise error_for_response(self)
 
 
-_FIELD_NAMES = tuple([field.name for field in attrs.fields(Message)])
-RESERVED_KEYWORDS.update(_FIELD_NAMES)
+RESERVED_KEYWORDS.update([field.name for field in attrs.fields(Message)])
 
 _CLASS_OF_CODE: tuple[type[Message] | None, ...] = tuple(
     [Message if not code else Request if code.is_request else Response if code.is_response else None for code in CODES]

@@ -249,10 +249,41 @@ class Options:
         kept = [item for item in self._items if item[0] not in numbers]
         return Options.from_wire(tuple(sorted([*kept, *added], key=_number_of)))
 
+    def with_uint(self, number: int, value: int) -> Options:
+        """Return options in which option *number* has one value: what :meth:`replace` does, quicker.
+
+        For who sends many messages that differ in such an option.  What was found out about the others is not forgotten.
+
+        Args:
+          number: of an option of the table with the format uint that is not repeatable.
+          value: as many octets at most as the option may have; nothing is checked.
+        """
+        octets = value.to_bytes(value.bit_length() + 7 >> 3, "big")
+        items = self._items
+        added = (number, octets)
+        if not items:
+            options = Options.from_wire((added,))
+            options.__dict__["_index"] = {number: (octets,)}
+            if number < 13:
+                options.__dict__["_encoded"] = bytes((number << 4 | len(octets),)) + octets
+            return options
+        before = [item for item in items if item[0] < number]
+        behind = [item for item in items if item[0] > number]
+        options = Options.from_wire((*before, added, *behind))
+        self.raw(number)
+        options.__dict__["_index"] = {**self.__dict__["_index"], number: (octets,)}
+        return options
+
     def without(self, *options: OptionName) -> Options:
         """Return the options less all occurrences of those named."""
+        # The blocks of a body are asked for with the same options less the same few.
+        known: tuple[tuple[OptionName, ...], Options] | None = self.__dict__.get("_lacking")
+        if known is not None and known[0] == options:
+            return known[1]
         numbers = {find_definition(option).number for option in options}
-        return Options.from_wire(tuple([item for item in self._items if item[0] not in numbers]))
+        lacking = Options.from_wire(tuple([item for item in self._items if item[0] not in numbers]))
+        self.__dict__["_lacking"] = options, lacking
+        return lacking
 
     def __add__(self, other: Options) -> Options:
         """Return the occurrences of both, those of *other* behind ours where they have one number."""
