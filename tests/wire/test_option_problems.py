@@ -23,6 +23,32 @@ def wire(*items: tuple[int, bytes]) -> Options:
     return Options.from_wire(items)
 
 
+def fault_at(items: tuple[tuple[int, bytes], ...], place: int) -> str | None:
+    """What section 5.4 says of one occurrence, by itself."""
+    number, value = items[place]
+    if number not in DEFINITIONS:
+        return "is unknown"
+    if not DEFINITIONS[number].is_repeatable and number in {before for before, _ in items[:place]}:
+        return "is given more than once"
+    return DEFINITIONS[number].fault_of(value)
+
+
+def problems_of(items: tuple[tuple[int, bytes], ...]) -> list[OptionProblem]:
+    faults = [(number, fault_at(items, place)) for place, (number, _) in enumerate(items)]
+    return [OptionProblem(number, fault, number % 2 == 1) for number, fault in faults if fault is not None]
+
+
+def first_critical(items: tuple[tuple[int, bytes], ...], understood: frozenset[int]) -> OptionProblem | None:
+    for place, (number, _) in enumerate(items):
+        fault = fault_at(items, place)
+        if number % 2 == 1 and number not in understood:
+            unknown = number not in DEFINITIONS
+            return OptionProblem(number, "is unknown" if unknown else "is critical and not supported here", True)
+        if number % 2 == 1 and fault is not None and number in DEFINITIONS:
+            return OptionProblem(number, fault, True)
+    return None
+
+
 def test_good_options_have_no_problems() -> None:
     assert Options(uri_path=("a", "b"), max_age=5, if_match=(b"", b"x")).problems == ()
     assert Options().problems == ()
@@ -72,6 +98,40 @@ def test_an_occurrence_counts_or_is_a_problem(items: tuple[tuple[int, bytes], ..
     unknown = sum(number not in DEFINITIONS for number, _ in items)
     counting = sum(len(options.raw(number)) for number in {number for number, _ in items})
     assert counting + len(options.problems) == len(items) + unknown
+
+
+PLAIN = {3, 7, 11, 12, 15, 17}
+PLAIN_VALUES = st.sampled_from([b"", b"a", b"60", b"..", b"\xff", "\u00fc".encode(), bytes(3)])
+NEARLY_PLAIN = st.lists(st.tuples(st.sampled_from([*sorted(PLAIN), 14, 65000]), PLAIN_VALUES), max_size=5).map(
+    lambda items: tuple(sorted(items, key=lambda item: item[0]))
+)
+
+
+@given(NEARLY_PLAIN)
+def test_options_are_plain_where_all_are_of_the_plain_ones_and_none_is_a_problem(
+    items: tuple[tuple[int, bytes], ...],
+) -> None:
+    assert wire(*items).is_plain is (PLAIN.issuperset(number for number, _ in items) and not problems_of(items))
+
+
+@given(st.one_of(ITEMS, NEARLY_PLAIN))
+def test_problems_and_what_counts_do_not_depend_on_what_is_asked_first(items: tuple[tuple[int, bytes], ...]) -> None:
+    options = wire(*items)
+    counting = {number: options.raw(number) for number, _ in items}
+    assert list(options.problems) == problems_of(items)
+    options = wire(*items)
+    assert list(options.problems) == problems_of(items)
+    assert {number: options.raw(number) for number, _ in items} == counting
+
+
+@given(st.one_of(ITEMS, NEARLY_PLAIN), st.frozensets(NUMBERS))
+def test_the_first_critical_problem_is_that_of_the_definition(
+    items: tuple[tuple[int, bytes], ...], numbers: frozenset[int]
+) -> None:
+    for understood in (numbers, numbers | PLAIN, numbers | {number for number, _ in items}):
+        options = wire(*items)
+        found = options.find_critical_problem(understood)
+        assert found == first_critical(items, understood)
 
 
 def test_elective_problems_are_not_critical() -> None:

@@ -21,7 +21,7 @@ from trio_coap.wire.definitions import (
     register_option,
 )
 from trio_coap.wire.errors import LocalProtocolError
-from trio_coap.wire.options import OptionInput, OptionName, Options
+from trio_coap.wire.options import _KEYWORDS, OptionInput, OptionName, Options
 
 NUMBERS = st.one_of(st.sampled_from(sorted(DEFINITIONS)), st.integers(0, 65535))
 ITEMS = st.lists(st.tuples(NUMBERS, st.binary(max_size=20)), max_size=12).map(
@@ -126,6 +126,38 @@ def test_an_option_is_given_by_number_name_or_definition_in_pairs() -> None:
 
 def test_pairs_come_before_keywords_of_the_same_option() -> None:
     assert Options([(11, "a")], uri_path=("b", "c")).uri_path == ("a", "b", "c")
+
+
+@given(st.permutations(["size1", "uri_path", "if_match", "accept", "etags"]))
+def test_the_order_of_keywords_makes_no_difference(names: list[str]) -> None:
+    values: dict[str, OptionInput] = {
+        "size1": 1,
+        "uri_path": ("b", "a"),
+        "if_match": b"x",
+        "accept": 0,
+        "etags": [b"e"],
+    }
+    options = Options(**{name: values[name] for name in names})
+    assert tuple(options) == ((1, b"x"), (4, b"e"), (11, b"b"), (11, b"a"), (17, b""), (60, b"\1"))
+
+
+@pytest.mark.parametrize("pairs", [[(60, 1), (14, 5), (60, 1)], [(14, 5), (60, 1), (14, 5)], [(14, 5), (14, 5)]])
+def test_a_second_value_is_refused_wherever_the_first_one_stands(pairs: list[tuple[OptionName, OptionInput]]) -> None:
+    with pytest.raises(LocalProtocolError, match="is not repeatable, and is given twice"):
+        Options(pairs)  # type: ignore[arg-type]
+
+
+def test_a_keyword_in_any_spelling_is_taken_and_only_one_spelling_is_remembered() -> None:
+    for name in ("Uri-Path", "URI_PATH", "uri-path", "uri_path"):
+        assert Options(**{name: "a"}).uri_path == ("a",)
+    assert {"Uri-Path", "URI_PATH", "uri-path", "uri_path"} & set(_KEYWORDS) == {"uri_path"}
+
+
+def test_a_keyword_is_forgotten_when_the_table_changes() -> None:
+    assert Options(uri_path="a").uri_path == ("a",)
+    register_option(65001, "Lamp-Mode")
+    assert not _KEYWORDS
+    assert tuple(Options(lamp_mode=b"x")) == ((65001, b"x"),)
 
 
 def test_options_are_in_ascending_order_and_repetitions_in_the_order_given() -> None:

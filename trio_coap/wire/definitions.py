@@ -43,6 +43,10 @@ class OptionFormat(enum.Enum):
     STRING = "string"
 
 
+# Python 3.11 looks up the member of an enum by a function written in Python.
+_EMPTY, _UINT, _STRING = OptionFormat.EMPTY, OptionFormat.UINT, OptionFormat.STRING
+
+
 def is_critical(number: int) -> bool:
     """True if an endpoint that does not know option *number* must reject the message (section 5.4.1)."""
     return number & 1 == 1
@@ -114,22 +118,22 @@ class OptionDefinition:
             if self.min_length == self.max_length:
                 allowed = str(self.max_length)
             return f"has {len(value)} octets, allowed: {allowed}"
-        if self.format is OptionFormat.STRING:
+        if self.format is _STRING and not value.isascii():
             try:
                 value.decode("utf-8")
             except UnicodeDecodeError:
                 return "is not UTF-8"
-        if value in self.forbidden:
+        if self.forbidden and value in self.forbidden:
             return f"must not be {value.decode()!r}"
         return None
 
     def decode(self, value: bytes) -> OptionValue:
         """Return *value*, already judged by :meth:`fault_of`, as the format's Python type."""
-        if self.format is OptionFormat.UINT:
+        if self.format is _UINT:
             return int.from_bytes(value, "big")
-        if self.format is OptionFormat.STRING:
+        if self.format is _STRING:
             return value.decode("utf-8")
-        if self.format is OptionFormat.EMPTY:
+        if self.format is _EMPTY:
             return b""
         return value
 
@@ -143,21 +147,21 @@ class OptionDefinition:
           LocalProtocolError: if *value* has the wrong type or length.
         """
         encoded = self._convert(value)
-        fault = self.fault_of(encoded)
-        if fault is not None:
-            raise LocalProtocolError(f"the value of option {self.name} {fault}: {shorten(value)}")
+        # What was made from a str is UTF-8.
+        if not self.min_length <= len(encoded) <= self.max_length or (self.forbidden and encoded in self.forbidden):
+            raise LocalProtocolError(f"the value of option {self.name} {self.fault_of(encoded)}: {shorten(value)}")
         return encoded
 
     def _convert(self, value: OptionValue) -> bytes:
-        if self.format is OptionFormat.EMPTY:
-            if value is True or value == b"":
-                return b""
-        elif self.format is OptionFormat.UINT:
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                return encode_uint(value).rjust(self.min_length, b"\0")
-        elif self.format is OptionFormat.STRING:
+        if self.format is _STRING:
             if isinstance(value, str):
                 return encode_text(value, self.name)
+        elif self.format is _UINT:
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                return value.to_bytes(max(self.min_length, value.bit_length() + 7 >> 3), "big")
+        elif self.format is _EMPTY:
+            if value is True or value == b"":
+                return b""
         elif isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         raise LocalProtocolError(

@@ -8,8 +8,10 @@ typed access shows only what counts; an occurrence that is malformed, or a surpl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar, final, overload
 
 import attrs
@@ -18,6 +20,7 @@ from trio_coap.wire.block import Block
 from trio_coap.wire.definitions import (
     DEFINITIONS,
     RESERVED_KEYWORDS,
+    WHEN_REGISTERED,
     OptionDefinition,
     OptionFormat,
     OptionValue,
@@ -83,6 +86,18 @@ class _Access(Generic[T]):
         return value
 
 
+class _Kept(cached_property[T]):
+    """A cached property without the lock that Python 3.11 takes: to find the same out twice does no harm."""
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, options: Options | None, owner: type[Options] | None = None) -> T | Self:
+            if options is None:
+                return self
+            value = options.__dict__[self.attrname] = self.func(options)
+            return value
+
+
 def _uint(number: int) -> _Access[int | None]:
     return _Access(number, lambda values: int.from_bytes(values[0], "big") if values else None)
 
@@ -97,6 +112,10 @@ def _string(number: int) -> _Access[str | None]:
 
 def _block(number: int) -> _Access[Block | None]:
     return _Access(number, lambda values: Block.from_uint(int.from_bytes(values[0], "big")) if values else None)
+
+
+def _blocks(number: int) -> _Access[tuple[Block, ...]]:
+    return _Access(number, lambda values: tuple([Block.from_uint(int.from_bytes(value, "big")) for value in values]))
 
 
 def _flag(number: int) -> _Access[bool]:
@@ -150,17 +169,13 @@ class Options:
     block2 = _block(23)
     block1 = _block(27)
     size2 = _uint(28)
+    q_block2 = _blocks(31)
     proxy_uri = _string(35)
     proxy_scheme = _string(39)
     size1 = _uint(60)
     echo = _opaque(252)
     no_response = _uint(258)
     request_tag = _opaques(292)
-
-    @cached_property
-    def q_block2(self) -> tuple[Block, ...]:
-        """The blocks asked for, or the one given (:rfc:`9177`)."""
-        return tuple([Block.from_uint(int.from_bytes(value, "big")) for value in self.raw(31)])
 
     def __init__(self, items: Iterable[tuple[OptionName, OptionValue | Block]] = (), /, **by_name: OptionInput) -> None:
         """Make options from pairs and keywords.
@@ -173,16 +188,7 @@ class Options:
           LocalProtocolError: for an unknown name, a value of the wrong type or length, or a second value for
             an option that is not repeatable.
         """
-        pairs: list[tuple[int, bytes]] = []
-        for option, value in items:
-            _append(pairs, find_definition(option), value)
-        for name, given in by_name.items():
-            definition = find_definition(_ALIASES.get(name, name))
-            for value in _values(definition, given):
-                _append(pairs, definition, value)
-        # A stable sort: the order among repetitions of one option is theirs.
-        pairs.sort(key=_number_of)
-        _set_items(self, tuple(pairs))
+        _set_items(self, _make_items(items, by_name) if items or by_name else ())
 
     @classmethod
     def from_wire(cls, items: Items) -> Options:
@@ -193,10 +199,10 @@ class Options:
 
     def raw(self, number: int) -> tuple[bytes, ...]:
         """Return the octets of those occurrences of option *number* that count."""
-        index: dict[int, tuple[bytes, ...]] | None = self.__dict__.get("_index")
+        index: dict[int, list[bytes]] | None = self.__dict__.get("_index")
         if index is None:
-            index = self.__dict__["_index"] = _count(self._items)
-        return index.get(number, ())
+            index, self.__dict__["problems"] = _judge(self)
+        return tuple(index.get(number, ()))
 
     def get(self, option: OptionName) -> OptionValue | None:
         """Return the first value of *option* that counts, or None."""
@@ -219,16 +225,19 @@ class Options:
                 raise AttributeError(str(exc)) from None
             return self.get_all(definition) if definition.is_repeatable else self.get(definition)
 
-    @cached_property
+    @_Kept
     def problems(self) -> tuple[OptionProblem, ...]:
         """What is wrong with the options, judged by the table, in the order of the wire (section 5.4)."""
-        return tuple(_find_problems(self._items)) if self._items else ()
+        return _judge(self)[1]
 
-    @cached_property
+    @_Kept
     def is_plain(self) -> bool:
         """Whether a request with these options says what it is about and in which format, and that well: Uri-Host,
         Uri-Port, Uri-Path, Uri-Query, Content-Format and Accept; most do, and there is nothing else to be processed."""
-        return all(number in _PLAIN for number, _ in self._items) and not self.problems
+        for number, _ in self._items:
+            if number not in _PLAIN:
+                return False
+        return not self.problems
 
     def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
         """Return the first reason to reject the message for its options (section 5.4.1), or None.
@@ -239,14 +248,14 @@ class Options:
         """
         judged: tuple[Collection[int], OptionProblem | None] | None = self.__dict__.get("_judged")
         if judged is None or judged[0] is not understood:
-            judged = self.__dict__["_judged"] = understood, _find_critical_problem(self._items, understood)
+            judged = self.__dict__["_judged"] = understood, _find_critical_problem(self, understood)
         return judged[1]
 
     def replace(self, /, **by_name: OptionInput) -> Options:
         """Return options in which those named have the given values instead, or are gone (None)."""
-        numbers = {find_definition(_ALIASES.get(name, name)).number for name in by_name}
-        added = Options(**by_name)._items
+        numbers = [(_KEYWORDS.get(name) or _find_by_keyword(name)).number for name in by_name]
         kept = [item for item in self._items if item[0] not in numbers]
+        added = _make_items((), by_name)
         return Options.from_wire(tuple(sorted([*kept, *added], key=_number_of)))
 
     def with_uint(self, number: int, value: int) -> Options:
@@ -263,7 +272,7 @@ class Options:
         added = (number, octets)
         if not items:
             options = Options.from_wire((added,))
-            options.__dict__["_index"] = {number: (octets,)}
+            options.__dict__["_index"] = {number: [octets]}
             if number < 13:
                 options.__dict__["_encoded"] = bytes((number << 4 | len(octets),)) + octets
             return options
@@ -271,7 +280,7 @@ class Options:
         behind = [item for item in items if item[0] > number]
         options = Options.from_wire((*before, added, *behind))
         self.raw(number)
-        options.__dict__["_index"] = {**self.__dict__["_index"], number: (octets,)}
+        options.__dict__["_index"] = {**self.__dict__["_index"], number: [octets]}
         return options
 
     def without(self, *options: OptionName) -> Options:
@@ -345,73 +354,86 @@ class Options:
 
 
 _set_items: Callable[[Options, Items], None] = Options.__dict__["_items"].__set__
-
 RESERVED_KEYWORDS.update(dir(Options))
-
 
 _ALIASES = {"etags": "etag"}
 """Names of attributes that are not names of options."""
 
+_KEYWORDS: dict[str, OptionDefinition] = {}
+"""The definitions by the keywords that were used."""
+WHEN_REGISTERED.append(_KEYWORDS.clear)
 
-def _number_of(item: tuple[int, bytes]) -> int:
-    return item[0]
-
-
-def _values(definition: OptionDefinition, given: OptionInput) -> Iterable[OptionValue | Block]:
-    if given is None or (definition.format is OptionFormat.EMPTY and given is False):
-        return ()
-    # What is neither one value nor several is left for the definition to refuse.
-    if isinstance(given, (int, str, bytes, bytearray, memoryview, Block)) or not hasattr(given, "__iter__"):
-        return (given,)  # type: ignore[return-value]
-    return given
+_SINGLE = (str, int, bytes, bytearray, memoryview, Block)
+_number_of = itemgetter(0)
 
 
-def _append(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value: OptionValue | Block) -> None:
+def _find_by_keyword(name: str) -> OptionDefinition:
+    definition = find_definition(_ALIASES.get(name, name))
+    # Other spellings are not remembered: they may be the user's, and each name has many.
+    if name.islower() and name.isidentifier():
+        _KEYWORDS[name] = definition
+    return definition
+
+
+def _make_items(items: Iterable[tuple[OptionName, OptionValue | Block]], by_name: Mapping[str, OptionInput]) -> Items:
+    pairs: list[tuple[int, bytes]] = []
+    for option, value in items:
+        _add(pairs, find_definition(option), value)
+    for name, given in by_name.items():
+        definition = _KEYWORDS.get(name) or _find_by_keyword(name)
+        if given is None or (given is False and definition.format is OptionFormat.EMPTY):
+            continue
+        # What is neither one value nor several is left for the definition to refuse.
+        is_single = isinstance(given, _SINGLE) or not hasattr(given, "__iter__")
+        for value in (given,) if is_single else given:  # type: ignore[union-attr, assignment]
+            _add(pairs, definition, value)
+    return tuple(pairs)
+
+
+def _add(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value: OptionValue | Block) -> None:
+    """Put one occurrence where it belongs in *pairs*, behind those of the same number: their order is the caller's."""
     number = definition.number
-    if not definition.is_repeatable and any(found == number for found, _ in pairs):
-        raise LocalProtocolError(f"option {definition.name} is not repeatable, and is given twice")
-    pairs.append((number, definition.encode(value.to_uint() if isinstance(value, Block) else value)))
+    place = len(pairs)
+    if place and number <= pairs[-1][0]:
+        place = bisect_right(pairs, number, key=_number_of)
+        if not definition.is_repeatable and place and pairs[place - 1][0] == number:
+            raise LocalProtocolError(f"option {definition.name} is not repeatable, and is given twice")
+    pairs.insert(place, (number, definition.encode(value.to_uint() if isinstance(value, Block) else value)))
 
 
-def _count(items: Items) -> dict[int, tuple[bytes, ...]]:
-    """Return the occurrences that count, by number (sections 5.4.3 and 5.4.5)."""
-    counted: dict[int, list[bytes]] = {}
+def _judge(options: Options) -> tuple[dict[int, list[bytes]], tuple[OptionProblem, ...]]:
+    """Find out which occurrences count, by number, and what is wrong (sections 5.4.3 and 5.4.5), in one pass."""
+    index: dict[int, list[bytes]] = {}
+    problems: list[OptionProblem] = []
     previous = -1
-    for number, value in items:
+    for number, value in options._items:
         definition = DEFINITIONS.get(number)
-        if definition is None or _fault_of(definition, value, number == previous) is None:
-            counted.setdefault(number, []).append(value)
-        previous = number
-    return {number: tuple(values) for number, values in counted.items()}
-
-
-def _find_critical_problem(items: Items, understood: Collection[int]) -> OptionProblem | None:
-    previous = -1
-    for number, value in items:
-        if number & 1:
-            definition = DEFINITIONS.get(number)
-            if number not in understood:
-                reason = "is unknown" if definition is None else "is critical and not supported here"
-                return OptionProblem(number, reason, True)
-            fault = None if definition is None else _fault_of(definition, value, number == previous)
+        if definition is None:
+            problems.append(OptionProblem(number, "is unknown", is_critical(number)))
+        else:
+            # Section 5.4.5: a surplus occurrence is treated like an unknown option.
+            is_surplus = number == previous and not definition.is_repeatable
+            fault = "is given more than once" if is_surplus else definition.fault_of(value)
+            previous = number
             if fault is not None:
-                return OptionProblem(number, fault, True)
-        previous = number
+                problems.append(OptionProblem(number, fault, is_critical(number)))
+                continue
+        if number in index:
+            index[number].append(value)
+        else:
+            index[number] = [value]
+    options.__dict__["_index"] = index
+    return index, tuple(problems)
+
+
+def _find_critical_problem(options: Options, understood: Collection[int]) -> OptionProblem | None:
+    faults = options.problems and [
+        found for found in options.problems if found.is_critical and found.number in DEFINITIONS
+    ]
+    for number, _ in options._items:
+        if faults and number == faults[0].number and number in understood:
+            return faults[0]
+        if number & 1 and number not in understood:
+            reason = "is critical and not supported here" if number in DEFINITIONS else "is unknown"
+            return OptionProblem(number, reason, True)
     return None
-
-
-def _find_problems(items: Items) -> Iterator[OptionProblem]:
-    previous = -1
-    for number, value in items:
-        definition = DEFINITIONS.get(number)
-        fault = "is unknown" if definition is None else _fault_of(definition, value, number == previous)
-        if fault is not None:
-            yield OptionProblem(number, fault, is_critical(number))
-        previous = number
-
-
-def _fault_of(definition: OptionDefinition, value: bytes, is_surplus: bool) -> str | None:
-    # Section 5.4.5: a surplus occurrence is treated like an unknown option.
-    if is_surplus and not definition.is_repeatable:
-        return "is given more than once"
-    return definition.fault_of(value)
