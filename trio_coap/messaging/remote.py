@@ -181,10 +181,14 @@ class RemoteEndpointState:
         cache, local = self.sent_cache, self.local
         parameters = parameters or local.parameters
         pending = cache._pending
-        # Most requests go out at once, and need not go through the FIFO.
-        starts = not pending and message.type is CON and self.outstanding < parameters.nstart
+        is_response = is_solicited or answers is not None
+        # Most messages go out at once, and need not go through the FIFO.
+        if message.type is CON:
+            starts = not pending and self.outstanding < parameters.nstart
+        else:
+            starts = is_response
         try:
-            octets = self._admit(message, is_solicited or answers is not None)
+            octets = self._admit(message, is_response)
             starts = starts and message.message_id is not None
             entry = SentMessageCacheEntry(
                 cache,
@@ -311,8 +315,8 @@ class RemoteEndpointState:
           SendLimitReached: if there is no room for *message*.
         """
         limits, counters = self.local.limits, self.local.counters
-        has_room = counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets
-        if has_room and not is_response and message.type is CON:
+        has_room = 2 * counters.sent < limits.max_sent and 2 * counters.sent_octets < limits.max_sent_octets
+        if has_room and 2 * len(self.sent_cache.by_id) < MESSAGE_IDS:
             return  # Nearly always, and there are no shares to be computed.
         share = RESERVED_SHARE if is_response else 0
         limit = None

@@ -191,6 +191,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
         return self._parameters
 
     @property
+    def is_confirmable(self) -> bool:
+        """True for a CON message."""
+        return not self.octets[0] & 0x30
+
+    @property
     def is_outstanding(self) -> bool:
         """True while the message takes an NSTART slot (section 4.7)."""
         return self.state in _OUTSTANDING
@@ -250,13 +255,17 @@ class SentMessageCacheEntry(MessageCacheEntry):
                 self._tell_that_it_went()
             return
         self.state = _COMPLETED
-        self.time_due = self._expires(now)
+        if self.queue_time is None:
+            self._require_cache()._keep(self, now + self._parameters.non_lifetime)
+        else:
+            self.time_due = self._expires(now)
         octets = self.octets
         if self._answers is not None:
             self._answers.response_sent(octets)
         self._shed()
         self._send(now, octets)
-        self._tell_that_it_went()
+        if self.when_sent is not None:
+            self._tell_that_it_went()
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""
