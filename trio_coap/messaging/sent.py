@@ -159,15 +159,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._answers = answers
         self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
-        self._remote = remote
-        self._parameters = parameters
-        self._local_address = local_address
+        self._remote, self._parameters, self._local_address = remote, parameters, local_address
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
         cache._add(self, is_pending=is_pending)
-        counters = remote.local.counters
+        counters, table = remote.local.counters, remote.local.known_groups.table
         counters.sent += 1
         counters.sent_octets += size
+        if table is not None and self.message_id is not None:
+            table.enter(self.message_id)
 
     @property
     def message(self) -> Message:
