@@ -190,10 +190,7 @@ class RemoteEndpointState:
         pending = cache._pending
         is_response = is_solicited or answers is not None
         # Most messages go out at once, and need not go through the FIFO.
-        if message.type is CON:
-            starts = not pending and self.outstanding < parameters.nstart
-        else:
-            starts = is_response
+        starts = (not pending and self.outstanding < parameters.nstart) if message.type is CON else is_response
         try:
             octets = self._admit(message, is_response)
             starts = starts and message.message_id is not None
