@@ -309,6 +309,12 @@ class MessageCache(Generic[E]):
             self._pending.pop(entry, None)
         self._queue.push(entry, time_due)
 
+    def _keep(self, entry: E, time_due: float) -> None:
+        """Put *entry*, which is in the FIFO at most, into the queue, where it stays until it expires."""
+        if self._pending:
+            self._pending.pop(entry, None)
+        self._queue.append(entry, time_due)
+
     def _put_off(self, entry: E, time_due: float) -> None:
         """Move *entry* in the queue to where it stays until it expires."""
         self._queue.put_off(entry, time_due)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trio_coap.messaging.cache import MessageCacheEntry
 from trio_coap.messaging.counters import Counters
 from trio_coap.messaging.endpoint import Endpoint
+from trio_coap.messaging.identifiers import Groups
 from trio_coap.messaging.memory import Memory
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.messaging.queue import DueQueue
@@ -101,7 +102,7 @@ class LocalEndpoint(Endpoint):
       request_listener: who serves requests; None if nobody does.
       remote_listener: who wants to know of remote endpoints; None if nobody does.
       tokens: who waits for responses, by remote endpoint and token; for a group request by None and token.
-      group_states: what is known of groups; there are few.
+      known_groups: what is known of groups.
     """
 
     __slots__ = (
@@ -109,7 +110,7 @@ class LocalEndpoint(Endpoint):
         "_remotes",
         "_sweep_size",
         "counters",
-        "group_states",
+        "known_groups",
         "limits",
         "parameters",
         "queue",
@@ -166,7 +167,7 @@ class LocalEndpoint(Endpoint):
         self.counters = Counters()
         self.request_listener = self.remote_listener = None
         self.tokens: dict[tuple[Endpoint | None, bytes], ResponseListener] = {}
-        self.group_states: list[RemoteEndpointState] = []
+        self.known_groups = Groups()
         self._remotes: dict[Endpoint, RemoteEndpointState] = {}
         self._sweep_size = _MIN_SWEEP
         self.random = RandomOctets(self.rng.randbytes)
@@ -317,7 +318,7 @@ class LocalEndpoint(Endpoint):
                 self._sweep()
             state = self._remotes[endpoint] = RemoteEndpointState(endpoint, self)
             if endpoint.is_multicast:
-                self.group_states.append(state)
+                self.known_groups.add(state)
         return state
 
     def _sweep(self) -> None:
@@ -421,7 +422,7 @@ class LocalEndpoint(Endpoint):
             state.sent_cache.clear()
             state.rcvd_cache.clear()
         self._remotes.clear()
-        self.group_states.clear()
+        self.known_groups.clear()
         self.tokens.clear()
         self.request_listener = self.remote_listener = None
         # Nothing is left to be sent by now, whatever the listeners do.
@@ -476,5 +477,5 @@ class LocalEndpoint(Endpoint):
 
     def forget_remote_if_idle(self, state: RemoteEndpointState) -> None:
         """Drop the state of a remote endpoint of which nothing is remembered."""
-        if state.is_idle and self._remotes.pop(state.endpoint, None) is not None and state in self.group_states:
-            self.group_states.remove(state)
+        if state.is_idle and self._remotes.pop(state.endpoint, None) is not None:
+            self.known_groups.discard(state)

@@ -131,7 +131,7 @@ class RemoteEndpointState:
         common either.
 
         Raises:
-          LocalProtocolError: if all are in use.
+          LocalProtocolError: if all are in use; SendLimitReached, if they are so with those towards groups or members.
         """
         taken, local = self.sent_cache.by_id, self.local
         if len(taken) >= MESSAGE_IDS:
@@ -139,11 +139,18 @@ class RemoteEndpointState:
         message_id = self._next_message_id
         if message_id is None:
             message_id = local.rng.randrange(MESSAGE_IDS)
-        # The IDs of messages to groups are taken, too; to a group, those of messages to anybody.
-        others = local.states() if self.endpoint.is_multicast else local.group_states
-        while message_id in taken or (others and any(message_id in state.sent_cache for state in others)):
+        if local.known_groups.states:
+            message_id = self._next_besides_groups(message_id)
+        while message_id in taken:
             message_id = (message_id + 1) % MESSAGE_IDS
         self._next_message_id = (message_id + 1) % MESSAGE_IDS
+        return message_id
+
+    def _next_besides_groups(self, first: int) -> int:
+        message_id = self.local.known_groups.next_free(first, self)
+        if message_id is None:
+            self.local.counters.turned_away["message IDs besides groups"] += 1
+            raise SendLimitReached(f"no message ID for {self.endpoint.uri} is free towards groups and their members")
         return message_id
 
     def draw_timeout(self, parameters: TransmissionParameters) -> float:
@@ -181,10 +188,11 @@ class RemoteEndpointState:
         cache, local = self.sent_cache, self.local
         parameters = parameters or local.parameters
         pending = cache._pending
-        # Most requests go out at once, and need not go through the FIFO.
-        starts = not pending and message.type is CON and self.outstanding < parameters.nstart
+        is_response = is_solicited or answers is not None
+        # Most messages go out at once, and need not go through the FIFO.
+        starts = (not pending and self.outstanding < parameters.nstart) if message.type is CON else is_response
         try:
-            octets = self._admit(message, is_solicited or answers is not None)
+            octets = self._admit(message, is_response)
             starts = starts and message.message_id is not None
             entry = SentMessageCacheEntry(
                 cache,
@@ -311,8 +319,8 @@ class RemoteEndpointState:
           SendLimitReached: if there is no room for *message*.
         """
         limits, counters = self.local.limits, self.local.counters
-        has_room = counters.sent < limits.max_sent and counters.sent_octets < limits.max_sent_octets
-        if has_room and not is_response and message.type is CON:
+        has_room = 2 * counters.sent < limits.max_sent and 2 * counters.sent_octets < limits.max_sent_octets
+        if has_room and 2 * len(self.sent_cache.by_id) < MESSAGE_IDS:
             return  # Nearly always, and there are no shares to be computed.
         share = RESERVED_SHARE if is_response else 0
         limit = None
@@ -363,8 +371,13 @@ class RemoteEndpointState:
             return True
         if len(self.sent_cache.keys()) >= MESSAGE_IDS:
             return False
-        message_id = self.next_message_id()
+        try:
+            message_id = self.next_message_id()
+        except SendLimitReached:
+            return False
         self.sent_cache.number(entry, message_id)
+        if self.local.known_groups.table is not None:
+            self.local.known_groups.table.enter(message_id)
         entry.octets = with_message_id(entry.octets, message_id)
         return True
 
@@ -381,11 +394,14 @@ class RemoteEndpointState:
             if entry.is_outstanding:
                 self.outstanding -= 1
             entry.state = _COMPLETED
-        counters = self.local.counters
+        local = self.local
+        counters, table = local.counters, local.known_groups.table
         counters.sent -= 1
         counters.sent_octets -= entry.size
+        if table is not None and entry.message_id is not None:
+            table.leave(entry.message_id)
         if not self.sent_cache:
-            self.local.forget_remote_if_idle(self)
+            local.forget_remote_if_idle(self)
 
     def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
         self.local.counters.received -= 1

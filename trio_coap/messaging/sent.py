@@ -159,15 +159,15 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._answers = answers
         self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
-        self._remote = remote
-        self._parameters = parameters
-        self._local_address = local_address
+        self._remote, self._parameters, self._local_address = remote, parameters, local_address
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
         cache._add(self, is_pending=is_pending)
-        counters = remote.local.counters
+        counters, table = remote.local.counters, remote.local.known_groups.table
         counters.sent += 1
         counters.sent_octets += size
+        if table is not None and self.message_id is not None:
+            table.enter(self.message_id)
 
     @property
     def message(self) -> Message:
@@ -189,6 +189,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def parameters(self) -> TransmissionParameters:
         """The transmission parameters that hold for the message."""
         return self._parameters
+
+    @property
+    def is_confirmable(self) -> bool:
+        """True for a CON message."""
+        return not self.octets[0] & 0x30
 
     @property
     def is_outstanding(self) -> bool:
@@ -250,13 +255,17 @@ class SentMessageCacheEntry(MessageCacheEntry):
                 self._tell_that_it_went()
             return
         self.state = _COMPLETED
-        self.time_due = self._expires(now)
+        if self.queue_time is None:
+            self._require_cache()._keep(self, now + self._parameters.non_lifetime)
+        else:
+            self.time_due = self._expires(now)
         octets = self.octets
         if self._answers is not None:
             self._answers.response_sent(octets)
         self._shed()
         self._send(now, octets)
-        self._tell_that_it_went()
+        if self.when_sent is not None:
+            self._tell_that_it_went()
 
     def retransmit(self, now: float) -> None:
         """Send the message again, with twice the time to wait for an acknowledgement (section 4.2)."""

@@ -7,7 +7,6 @@ from typing import final
 
 from trio_coap.messaging.errors import DeliveryError
 from trio_coap.messaging.sent import SentMessageCacheEntry
-from trio_coap.wire.codes import CON
 
 
 @final
@@ -31,7 +30,7 @@ class Deliveries:
 
     def add(self, entry: SentMessageCacheEntry) -> None:
         """Wait for the message of *entry*, whose listener this is, unless it has failed already, or is no CON."""
-        if entry.listener is self and entry.message.type is CON:
+        if entry.listener is self and entry.is_confirmable:
             self._entries[entry] = None
 
     def message_acknowledged(self, entry: SentMessageCacheEntry, now: float) -> None:
