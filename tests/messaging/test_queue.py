@@ -208,6 +208,32 @@ def test_who_sleeps_is_told_of_what_is_pushed_to_the_front() -> None:
     assert told == [4, 3]
 
 
+def test_who_sleeps_for_ever_is_told_although_the_last_one_that_was_taken_out_had_moved() -> None:
+    told: list[float] = []
+    queue: DueQueue[Entry] = DueQueue(told.append)
+    moved = Entry()
+    queue.schedule(moved, 10)
+    queue.schedule(moved, 5)
+    queue.discard(moved)
+    assert queue.earliest() == math.inf
+    told.clear()
+    queue.append(Entry(), 7)
+    assert told == [7]
+
+
+def test_who_sleeps_for_ever_is_told_although_the_last_one_that_was_taken_out_was_put_off() -> None:
+    told: list[float] = []
+    queue: DueQueue[Entry] = DueQueue(told.append)
+    put_off = Entry()
+    queue.push(put_off, 2)
+    queue.put_off(put_off, 247)
+    queue.discard(put_off)
+    assert queue.earliest() == math.inf
+    told.clear()
+    queue.push(Entry(), 4)
+    assert told == [4]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(("push", "put off", "schedule", "discard")), st.integers(0, 9), st.integers(0, 50))

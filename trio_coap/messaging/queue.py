@@ -54,6 +54,11 @@ class _Lane(Generic[T]):
         self.sequences.popleft()
         self.entries.popleft()
 
+    def clear(self) -> None:
+        self.times.clear()
+        self.sequences.clear()
+        self.entries.clear()
+
     def drop_stale_heads(self) -> None:
         times, sequences, entries = self.times, self.sequences, self.entries
         while entries and entries[0].queue_place != sequences[0]:
@@ -160,6 +165,10 @@ class DueQueue(Generic[T]):
         entry.queue_time = None
         entry.queue_place = -1
         self._length -= 1
+        if not self._length:
+            # Who sleeps has nothing to wait for any more: no stale place may stand before what comes next.
+            self._drop_places()
+            return
         # What is forgotten is mostly the oldest of its lane: then nothing stale stays behind.
         for lane in self._lanes:
             if lane.entries and lane.entries[0] is entry:
@@ -187,10 +196,13 @@ class DueQueue(Generic[T]):
         for _, _, entry in self._places():
             entry.queue_time = None
             entry.queue_place = -1
+        self._drop_places()
+        self._length = 0
+
+    def _drop_places(self) -> None:
         self._heap.clear()
         for lane in self._lanes:
-            lane.keep_valid()
-        self._length = 0
+            lane.clear()
 
     def _places(self) -> Iterator[tuple[float, int, T]]:
         yield from self._heap
