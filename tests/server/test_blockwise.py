@@ -147,6 +147,24 @@ async def test_a_repeated_last_block_is_answered_with_the_same_error(opened: Ope
     assert len(calls) == 1
 
 
+async def test_a_repeated_last_block_that_is_no_duplicate_gets_a_message_of_its_own(
+    opened: Open, autojump_clock: MockClock
+) -> None:
+    async with opened(Store()) as stage:
+        answers = []
+        for message_id, number in ((1, 0), (2, 1), (3, 1)):
+            request = make_request(
+                code=Code.PUT,
+                type=NON,
+                message_id=message_id,
+                payload=bytes(16),
+                block1=Block(number, number == 0, 0),
+            )
+            answers.append(await stage.ask(request))
+        assert [answer.code for answer in answers] == [Code.CONTINUE, Code.CHANGED, Code.CHANGED]
+        assert answers[1].message_id != answers[2].message_id
+
+
 async def test_a_repeated_block_with_other_content_is_out_of_order(opened: Open, autojump_clock: MockClock) -> None:
     async with opened(Store()) as stage:
         ask = Asking(stage)

@@ -220,7 +220,7 @@ class Assembler:
     def _take_answer(self, key: Key, answered: _Answered, response: Response, now: float) -> None:
         body, answered.body = answered.body, None
         if body is None or response.options.echo is None:
-            answered.response = response
+            answered.response = response.replace()  # The layers below fill in the one that goes out, as any later one.
             self._answered.grow(key, len(response.payload) - (0 if body is None else len(body.octets)))
             return
         # The last block, or all of them, will come once more with the Echo option.
@@ -274,7 +274,7 @@ class Assembler:
         if body is None and answered is not None and (answered.start, answered.last) == (block.start, payload):
             if answered.response is None:
                 raise _processing()
-            return answered.response
+            return answered.response.replace()
         expected = "with block 0" if body is None else f"at octet {len(body.octets)}"
         raise RequestEntityIncomplete(f"the body goes on {expected}, not at octet {block.start}")
 
