@@ -126,8 +126,8 @@ def test_further_group_requests_look_into_no_cache(monkeypatch: pytest.MonkeyPat
     engine.send(get(), PEER)
     engine.send(get(type=NON), GROUP)
     monkeypatch.setattr(EngineEndpoint, "states", None)
-    for group in GROUPS * 2:
-        engine.send(get(type=NON), group)
+    sent = [engine.send(get(type=NON), group).message_id for group in GROUPS * 2]
+    assert len(set(sent)) == len(sent), "looking into the caches would have raised, and no ID is used twice"
 
 
 def test_the_only_free_id_is_found() -> None:

@@ -8,7 +8,7 @@ Proxy-Uri or Proxy-Scheme                              5.05 (5.10.2)
 a method that does not exist                           4.05 (5.8)
 a Hop-Limit that is not 1 to 255                       4.00 (:rfc:`8768` section 3); any other is for proxies
 a handler is a plain function                          it runs at once
-a handler is an ``async def``                          it runs in a task of its own; above a limit, 5.03; it
+a handler is an ``async def``                          it runs in a task; above a limit, 5.03; it
                                                        is cancelled when nobody wants the response any more
                                                        (:mod:`trio_coap.server.running`)
 a handler raises a ResponseError                       the response that it stands for
