@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -14,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.messaging.engine import GROUP, OTHER, Datagram, EngineEndpoint, make_engine
 from trio_coap.messaging.endpoint import Endpoint
 from trio_coap.messaging.errors import DeliveryError, PendingLimitReached
+from trio_coap.messaging.expiry import ExpiryOrder
 from trio_coap.messaging.parameters import Limits, TransmissionParameters
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.messaging.sent import SentMessageCacheEntry, SentState
@@ -94,6 +98,17 @@ class Handler:
             entry.respond(Response(Code.CONTENT, entry.message.payload), self.engine.now)
         except PendingLimitReached:
             assert entry.remote.pending >= self.engine.limits.max_pending_per_remote
+
+
+def names_of(entries: Iterable[RcvdMessageCacheEntry]) -> list[tuple[Any, int | None]]:
+    return [(entry.remote.rcvd_cache, entry.message_id) for entry in entries]
+
+
+def places_of(order: ExpiryOrder, start: int = 0) -> list[tuple[Any, int]]:
+    """Return the cache and message ID of each place of *order*, from *start* on, that is not stale."""
+    places = range(max(start, order._first), len(order._keys))
+    found = [(order._cache_at(place), order._keys[place] & 0xFFFF) for place in places]
+    return [(cache, message_id) for cache, message_id in found if cache is not None]
 
 
 class MessageLayerMachine(RuleBasedStateMachine):
@@ -287,11 +302,16 @@ class MessageLayerMachine(RuleBasedStateMachine):
             assert engine.counters.received_octets == sum(entry.size for entry in received)
             assert engine.counters.received_octets == sum(state.received_octets for state in states)
             forgettable = [entry for entry in received if entry.is_forgettable]
-            assert len(engine.memory) == len(forgettable)
+            memory = engine.memory
+            kinds = [memory._confirmable, memory._non_confirmable]
+            assert Counter(chain(*(places_of(order) for order in kinds))) == Counter(names_of(received))
+            orders = [*kinds, memory._late]
+            candidates = set(chain(*(places_of(order, order._candidate) for order in orders)))
+            assert candidates >= set(names_of(forgettable))
             for state in states:
                 if state.forgettable is not None:
-                    of_remote = {entry for entry in state.forgettable if entry.cache is not None}
-                    assert of_remote == {entry for entry in forgettable if entry.remote is state}
+                    of_state = [entry for entry in forgettable if entry.remote is state]
+                    assert set(places_of(state.forgettable, state.forgettable._candidate)) >= set(names_of(of_state))
             assert engine.statistics().remotes == len(states)
             # Of what PROBING_RATE holds back, only the first is in the queue.
             pending = sum(len(state.sent_cache.pending()) + len(list(state.held)[1:]) for state in states)

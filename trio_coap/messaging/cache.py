@@ -147,20 +147,22 @@ class MessageCacheEntry:
         return since + (parameters.exchange_lifetime if self.message.type is CON else parameters.non_lifetime)
 
     def _require_cache(self) -> MessageCache[Any]:
-        if self._cache is None:
+        cache = self.cache
+        if cache is None:
             raise LocalProtocolError(f"the entry of {self.message!r} is in no cache any more")
-        return self._cache
+        return cache
 
     def _dissociate(self) -> None:
         self._cache = None
 
     def __lt__(self, other: MessageCacheEntry) -> bool:
-        if self.queue_time is None or other.queue_time is None:
+        ours, theirs = self.time_due, other.time_due
+        if ours is None or theirs is None:
             raise LocalProtocolError("entries sort by time_due, and a pending one has none")
-        return self.queue_time < other.queue_time
+        return ours < theirs
 
     def __repr__(self) -> str:
-        due = "pending" if self.queue_time is None else f"due at {self.queue_time:g}"
+        due = "pending" if self.time_due is None else f"due at {self.time_due:g}"
         return f"<{self.__class__.__name__} {self.message!r} {due}>"
 
 
@@ -259,7 +261,7 @@ class MessageCache(Generic[E]):
 
     def get(self, key: int | Message, default: D | None = None) -> E | D | None:
         """Return the entry with the message ID *key*, or *default*."""
-        return self.by_id.get(_message_id(key), default)  # type: ignore[call-overload, no-any-return]
+        return self.by_id.get(message_id_of(key), default)  # type: ignore[call-overload, no-any-return]
 
     def keys(self) -> KeysView[int]:
         """Return the message IDs."""
@@ -274,10 +276,10 @@ class MessageCache(Generic[E]):
         return self.by_id.items()
 
     def __getitem__(self, key: int | Message) -> E:
-        return self.by_id[_message_id(key)]  # type: ignore[index]
+        return self.by_id[message_id_of(key)]  # type: ignore[index]
 
     def __contains__(self, key: object) -> bool:
-        return _message_id(key) in self.by_id
+        return message_id_of(key) in self.by_id
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.by_id)
@@ -343,5 +345,6 @@ class MessageCache(Generic[E]):
             self._on_removed(entry)
 
 
-def _message_id(key: object) -> object:
+def message_id_of(key: object) -> object:
+    """Return the message ID for which *key* stands: itself, or that of a message."""
     return key.message_id if isinstance(key, Message) else key

@@ -385,7 +385,7 @@ class LocalEndpoint(Endpoint):
         Returns:
           When the next entry is due, in seconds; infinity if there is none.
         """
-        for _ in range(limit):
+        for _ in range(limit - self.memory.forget_expired(now, limit)):
             # It stays in the queue, as it does when somebody calls process_timeout() early; it moves or leaves itself.
             entry = self.queue.peek(now)
             if entry is None:
@@ -407,7 +407,7 @@ class LocalEndpoint(Endpoint):
     def end_leisure(self, now: float) -> None:
         """Send at once what answers group requests and waits for its moment (section 8.2): who serves is about to go."""
         for state in list(self.states()):
-            for entry in state.rcvd_cache.all_entries():
+            for entry in list(state.rcvd_cache.by_id.values()):
                 if entry.respond_at is not None:
                     entry.process_timeout(now)
 
@@ -420,7 +420,7 @@ class LocalEndpoint(Endpoint):
         self.queue.clear()  # All at once, with the timers of who is above.
         for state in states:
             state.sent_cache.clear()
-            state.rcvd_cache.clear()
+            state.rcvd_cache.abandon()
         self._remotes.clear()
         self.known_groups.clear()
         self.tokens.clear()
@@ -479,3 +479,4 @@ class LocalEndpoint(Endpoint):
         """Drop the state of a remote endpoint of which nothing is remembered."""
         if state.is_idle and self._remotes.pop(state.endpoint, None) is not None:
             self.known_groups.discard(state)
+            self.memory.leave(state.rcvd_cache)

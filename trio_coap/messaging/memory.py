@@ -2,18 +2,24 @@
 
 Rule 1: what may be executed twice without harm may be forgotten, the oldest first; everything else stays until it
 expires.  Rule 2: at a limit, a remote endpoint with more than its fair share forgets its own messages, and leaves a part
-of the memory to the others.  Rule 3: every operation costs O(1), spread over those before it.  Rule 4: an entry costs
-one place in one deque, and a second one only if its remote has too much.
+of the memory to the others.  Rule 3: every operation costs O(1), spread over those before it.  Rule 4: a message costs
+one place in one order, and a second one only if its remote has too much, or became harmless late.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, final
+
+from trio_coap.messaging.expiry import MESSAGE_ID_BITS, ExpiryOrder
+from trio_coap.messaging.records import creation_of
 
 if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint
     from trio_coap.messaging.received import RcvdMessageCacheEntry
+    from trio_coap.messaging.receivedcache import ReceivedCache
     from trio_coap.messaging.remote import RemoteEndpointState
 
 RESERVED_SHARE = 16
@@ -23,16 +29,25 @@ in it; of sent messages and message IDs, for Confirmable messages and requests o
 MAX_FORGOTTEN = 16
 """Entries to forget at most for one datagram: a flood must not make each of its datagrams expensive."""
 
-
-_MIN_COMPACTION = 64
-"""Below so many entries that have been removed, going through all is not worth it."""
+_FEW = 64
+"""A remote endpoint that has no more messages than so many need not know any longer which are its oldest."""
 
 
 @final
 class Memory:
-    """The entries of all received messages that may be forgotten."""
+    """The order in which received messages expire, or are forgotten before; part of the queue, for all that is kept."""
 
-    __slots__ = ("_ample_messages", "_ample_octets", "_counters", "_forgettable", "_local")
+    __slots__ = (
+        "_ample_messages",
+        "_ample_octets",
+        "_caches",
+        "_confirmable",
+        "_counters",
+        "_identities",
+        "_late",
+        "_local",
+        "_non_confirmable",
+    )
 
     def __init__(self, local: LocalEndpoint) -> None:
         """Remember for *local*."""
@@ -41,27 +56,112 @@ class Memory:
         limits = local.limits
         self._ample_messages = limits.max_remembered - limits.max_remembered // RESERVED_SHARE
         self._ample_octets = limits.max_remembered_octets - limits.max_remembered_octets // RESERVED_SHARE
-        self._forgettable: deque[RcvdMessageCacheEntry] = deque()
+        self._caches: dict[int, ReceivedCache] = {}
+        self._identities = itertools.count(1)
+        parameters = local.parameters
+        self._confirmable = ExpiryOrder(self._caches.get, parameters.exchange_lifetime)
+        self._non_confirmable = ExpiryOrder(self._caches.get, parameters.non_lifetime)
+        # What was found harmless only by its reply, after it had got its place.
+        self._late = ExpiryOrder(self._caches.get)
+        local.queue.attach(self)
+
+    # What comes in and goes out.
+
+    def enter(self, entry: RcvdMessageCacheEntry, now: float) -> None:
+        """Give *entry*, which has been passed on, its place in the order, and see to it that something is done next."""
+        queue, state, cache = self._local.queue, entry.remote, entry.remote.rcvd_cache
+        if not cache.identity:
+            cache.identity = next(self._identities)
+            self._caches[cache.identity] = cache
+        assert entry.message_id is not None
+        key = cache.identity << MESSAGE_ID_BITS | entry.message_id
+        kind = self._confirmable if entry.is_confirmable else self._non_confirmable
+        if kind.append(key, now):
+            queue.notice(now + kind.lifetime)
+        if state.forgettable is not None:
+            state.forgettable.append(key, now)
+        if entry.owes_acknowledgement:
+            queue.push(entry, now + self._local.parameters.empty_ack_delay)
+        elif entry.respond_at is not None:
+            queue.push(entry, entry.respond_at)
+        else:
+            entry.keep()
+
+    def may_be_forgotten_after_all(self, entry: RcvdMessageCacheEntry) -> None:
+        """Note that an entry, which has its place, is harmless because of what it was answered."""
+        assert entry.message_id is not None
+        state = entry.remote
+        key = state.rcvd_cache.identity << MESSAGE_ID_BITS | entry.message_id
+        self._late.first()  # Drops what is gone.
+        for order in (self._late, state.forgettable):
+            if order is not None:
+                order.append(key, entry.created_at)
+
+    def message_removed(self, cache: ReceivedCache, message_id: int, is_confirmable: bool) -> None:
+        """Learn that a message has been removed out of turn."""
+        state, live = cache.state, self._counters.received
+        key = cache.identity << MESSAGE_ID_BITS | message_id
+        (self._confirmable if is_confirmable else self._non_confirmable).message_removed(key, live)
+        self._late.message_removed(key, live)
+        if state.forgettable is not None:
+            live = len(cache)
+            state.forgettable.message_removed(key, live)
+            if live < _FEW:  # So few are soon collected again.
+                state.forgettable = None
+
+    def leave(self, cache: ReceivedCache) -> None:
+        """Forget a cache, in which nothing is left."""
+        if cache.identity:
+            del self._caches[cache.identity]
+            cache.identity = 0
+
+    def forget_expired(self, now: float, limit: int) -> int:
+        """Forget messages whose lifetime is over, and return how many: at most *limit*."""
+        forgotten = 0
+        for order in (self._confirmable, self._non_confirmable):
+            while forgotten < limit:
+                first = order.first()
+                if first is None or first[2] + order.lifetime > now:
+                    break
+                order.drop_first()
+                cache, message_id, _ = first
+                cache.forget(message_id)
+                forgotten += 1
+        return forgotten
+
+    # What the queue asks.
 
     def __len__(self) -> int:
-        return sum([entry.cache is not None for entry in self._forgettable])
+        return sum([len(cache.kept) for cache in self._caches.values()])
 
-    def may_forget(self, entry: RcvdMessageCacheEntry) -> None:
-        """Note that *entry* may be forgotten from now on."""
-        self._forgettable.append(entry)
-        of_remote = entry.remote.forgettable
-        if of_remote is not None:
-            of_remote.append(entry)
+    def __iter__(self) -> Iterator[RcvdMessageCacheEntry]:
+        return (entry for cache in self._caches.values() for entry in cache.values() if entry.is_kept)
 
-    def removed(self, entry: RcvdMessageCacheEntry) -> None:
-        """Note that *entry* has been removed from its cache."""
-        _drop_removed(self._forgettable, entry, self._local.counters.received)
-        state = entry.remote
-        if state.forgettable is not None:
-            messages = len(state.rcvd_cache)
-            _drop_removed(state.forgettable, entry, messages)
-            if messages < _MIN_COMPACTION:  # So few are soon collected again.
-                state.forgettable = None
+    def earliest(self) -> float:
+        """Return when the first message expires, in seconds; infinity if there is none."""
+        due = self._first_due()
+        return math.inf if due is None else due[0]
+
+    def first(self) -> RcvdMessageCacheEntry:
+        """Return the entry of the message that expires first; there must be one."""
+        due = self._first_due()
+        assert due is not None
+        return due[1][due[2]]
+
+    def _first_due(self) -> tuple[float, ReceivedCache, int] | None:
+        found = None
+        for order in (self._confirmable, self._non_confirmable):
+            first = order.first()
+            if first is not None and (found is None or first[2] + order.lifetime < found[0]):
+                found = first[2] + order.lifetime, first[0], first[1]
+        return found
+
+    def clear(self) -> None:
+        """Drop the order, of messages that are about to be removed."""
+        for order in (self._confirmable, self._non_confirmable, self._late):
+            order.clear()
+
+    # What is forgotten early.
 
     @property
     def has_ample_room(self) -> bool:
@@ -75,21 +175,23 @@ class Memory:
         Args:
           state: what is known of it, or None.
         """
-        counters = self._local.counters
+        counters = self._counters
         if state is None and not self._make_room_for_remote():
             return False
         for _ in range(MAX_FORGOTTEN):
-            limit = self._limit_reached(state)
+            has_too_much = state is not None and self._has_too_much(state)
+            limit = self._limit_reached(has_too_much)
             if limit is None:
                 return True
             counters.turned_away[limit] += 1
-            entries = self._forgettable
-            if state is not None and self._has_too_much(state):
-                entries = self._forgettable_of(state)
-            if not self._forget_first(entries):
+            if state is not None and has_too_much:
+                is_forgotten = self._forget_first(self._forgettable_of(state))
+            else:
+                is_forgotten = self._forget_first(self._confirmable, self._non_confirmable, self._late)
+            if not is_forgotten:
                 break
         # Not executing a request now is safe; its sender will repeat it.
-        return self._limit_reached(state) is None
+        return self._limit_reached(state is not None and self._has_too_much(state)) is None
 
     def _make_room_for_remote(self) -> bool:
         local = self._local
@@ -97,14 +199,14 @@ class Memory:
             if local.has_room_for_remote():
                 return True
             local.counters.turned_away["max_remotes"] += 1
-            if not self._forget_first(self._forgettable):
+            if not self._forget_first(self._confirmable, self._non_confirmable, self._late):
                 return False
         return local.has_room_for_remote()
 
-    def _limit_reached(self, state: RemoteEndpointState | None) -> str | None:
-        limits, counters = self._local.limits, self._local.counters
+    def _limit_reached(self, has_too_much: bool) -> str | None:
+        limits, counters = self._local.limits, self._counters
         messages, octets = limits.max_remembered, limits.max_remembered_octets
-        if state is not None and self._has_too_much(state):
+        if has_too_much:
             messages, octets = self._ample_messages, self._ample_octets
         if counters.received >= messages:
             return "max_remembered"
@@ -119,40 +221,28 @@ class Memory:
             or state.received_octets * shares >= limits.max_remembered_octets
         )
 
-    def _forgettable_of(self, state: RemoteEndpointState) -> deque[RcvdMessageCacheEntry]:
+    def _forgettable_of(self, state: RemoteEndpointState) -> ExpiryOrder:
         if state.forgettable is None:
-            # An entry without a time is just being passed on, and is noted after that.
-            entries = state.rcvd_cache.values()
-            state.forgettable = deque(
-                [entry for entry in entries if entry.is_forgettable and entry.queue_time is not None]
+            cache = state.rcvd_cache
+            state.forgettable = ExpiryOrder(self._caches.get)
+            # An entry without a time is just being passed on, and gets its place after that.
+            active = [entry for entry in cache.by_id.values() if entry.time_due is not None]
+            base = cache.identity << MESSAGE_ID_BITS
+            state.forgettable.fill(
+                [base | message_id for message_id in (*cache.kept, *(entry.message_id or 0 for entry in active))],
+                [*map(creation_of, cache.kept.values()), *(entry.created_at for entry in active)],
             )
         return state.forgettable
 
-    def _forget_first(self, entries: deque[RcvdMessageCacheEntry]) -> bool:
-        while entries and entries[0].cache is None:
-            entries.popleft()
-        if not entries:
+    def _forget_first(self, *orders: ExpiryOrder) -> bool:
+        """Forget the oldest message of all that may be forgotten; False if there is none."""
+        candidates = [candidate for order in orders if (candidate := order.candidate()) is not None]
+        if not candidates:
             return False
-        entry = entries[0]
-        if entry.owes_acknowledgement:
-            entry.reply()
-        entry.remote.forget_received(entry)
+        cache, message_id, _ = min(candidates, key=_creation) if len(candidates) > 1 else candidates[0]
+        self.message_removed(cache, message_id, cache.forget(message_id))
         return True
 
 
-def _drop_removed(entries: deque[RcvdMessageCacheEntry], removed: RcvdMessageCacheEntry, live: int) -> None:
-    """Drop an entry that has been removed, now if it is the first one, or else when most of *entries* are such.
-
-    Args:
-      entries: they may be forgotten, unless they have been removed.
-      removed: the entry.
-      live: how many of them have not been removed, at most.
-    """
-    if entries and entries[0] is removed:
-        entries.popleft()
-        while entries and entries[0].cache is None:
-            entries.popleft()
-    elif len(entries) > 2 * live + _MIN_COMPACTION:
-        left = [entry for entry in entries if entry.cache is not None]
-        entries.clear()
-        entries.extend(left)
+def _creation(candidate: tuple[ReceivedCache, int, float]) -> float:
+    return candidate[2]

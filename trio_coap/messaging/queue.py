@@ -31,6 +31,27 @@ class Due(Protocol):
 
 T = TypeVar("T", bound=Due)
 
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Store(Protocol[E_co]):
+    """Who keeps entries for a queue in a way of its own, and makes them when somebody asks."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[E_co]: ...
+
+    def earliest(self) -> float:
+        """Return when the first one is due, in seconds; infinity if there is none."""
+
+    def first(self) -> E_co:
+        """Return the first one; there must be one."""
+
+    def clear(self) -> None:
+        """Drop all."""
+
+
 LANES = 3
 """CON and NON messages expire after different times, and those answered late stand behind those answered at once."""
 
@@ -81,7 +102,7 @@ class DueQueue(Generic[T]):
     ``len(queue)`` is the number of entries, iteration goes from the earliest to the latest.
     """
 
-    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off", "_sequence")
+    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off", "_sequence", "_store")
 
     def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         """Make an empty queue.
@@ -95,9 +116,19 @@ class DueQueue(Generic[T]):
         self._length = 0
         self._put_off = 0
         self._on_earlier = on_earlier
+        self._store: Store[T] | None = None
+
+    def attach(self, store: Store[T]) -> None:
+        """Let *store* keep some of the entries: it tells :meth:`notice` when its first one changes to an earlier time."""
+        self._store = store
+
+    def notice(self, time_due: float) -> None:
+        """Learn that the store has an entry that is due at *time_due*, and had none that is due earlier."""
+        if self._on_earlier is not None and (not self._length or time_due < self._head()[0]):
+            self._on_earlier(time_due)
 
     def __len__(self) -> int:
-        return self._length
+        return self._length if self._store is None else self._length + len(self._store)
 
     def schedule(self, entry: T, time_due: float) -> None:
         """Put *entry* in at *time_due*, or move it there."""
@@ -178,18 +209,23 @@ class DueQueue(Generic[T]):
 
     def earliest(self) -> float:
         """Return the time at which the first entry is due, in seconds; infinity for an empty queue."""
-        return self._settled_head()[0] if self._length else math.inf
+        time_due = self._settled_head()[0] if self._length else math.inf
+        return time_due if self._store is None else min(time_due, self._store.earliest())
 
     def peek(self, now: float = math.inf) -> T | None:
         """Return the first entry, which stays in, if it is due at *now*; else return None."""
-        if not self._length:
-            return None
-        time_due, _, entry = self._settled_head()
+        entry: T | None = None
+        time_due = math.inf
+        if self._length:
+            time_due, _, entry = self._settled_head()
+        if self._store is not None and self._store.earliest() < time_due:
+            time_due, entry = self._store.earliest(), self._store.first()
         return entry if time_due <= now else None
 
     def __iter__(self) -> Iterator[T]:
         entries = [entry for _, sequence, entry in self._places() if entry.queue_place == sequence]
-        return iter(sorted(entries, key=_order))
+        entries.sort(key=_order)
+        return iter(entries if self._store is None else sorted([*entries, *self._store]))
 
     def clear(self) -> None:
         """Take out everything."""
@@ -198,6 +234,8 @@ class DueQueue(Generic[T]):
             entry.queue_place = -1
         self._drop_places()
         self._length = 0
+        if self._store is not None:
+            self._store.clear()
 
     def _drop_places(self) -> None:
         self._heap.clear()

@@ -10,8 +10,9 @@ state           what is due                                                   an
 ``REPLIED``     the end of the message ID's lifetime                          removed
 ==============  ============================================================  ===================
 
-Rule 1: a duplicate gets the octets of the reply again, and goes no further.  Rule 2: of what has a reply, octets are kept
-and nothing else: a server remembers a hundred thousand of them, and they are hardly ever looked at.
+Rule 1: a duplicate gets the octets of the reply again, and goes no further.  Rule 2: of what only waits for the end of its
+message ID's lifetime, octets are kept and nothing else (:mod:`~trio_coap.messaging.receivedcache`): a server remembers a
+hundred thousand of them, and they are hardly ever looked at.  Whoever has such an entry sees what is kept through it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, final
 
+from trio_coap.messaging import records
 from trio_coap.messaging.cache import MessageCache, MessageCacheEntry
 from trio_coap.messaging.errors import ReplyMessageError
 from trio_coap.messaging.parameters import TransmissionParameters
@@ -28,6 +30,7 @@ from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.message import EndpointAddress, Message, Response, decode_message_untrusted, encode_message
 
 if TYPE_CHECKING:
+    from trio_coap.messaging.receivedcache import ReceivedCache
     from trio_coap.messaging.remote import RemoteEndpointState
 
 
@@ -38,12 +41,6 @@ class ReceivedState(enum.Enum):
     REPLIED = enum.auto()
 
 
-_HARMLESS = frozenset({1, 3, 4, 5, 7, *range(0x40, 0x100)})
-"""The codes of messages that may be executed twice: GET, PUT, DELETE, FETCH and iPATCH (:rfc:`7252` section 5.1,
-:rfc:`8132` section 2), and responses."""
-
-_ERROR_CLASSES = frozenset({4, 5})
-
 GROUP_RESPONSES = "responses to group requests"
 """The counter of those that could not be sent when their moment came, or whose request was forgotten before."""
 
@@ -53,7 +50,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     """A CON or NON message from one remote endpoint, and what it was answered.
 
     Attributes:
-      reception_count: how often it was received, the first time included.
+      is_kept: whether a record has been made of the entry.
       reply_octets: the datagram of the ACK or RST that was sent for it, or of a NON request of the response; empty before.
       local_address: which of our addresses it came to, where the socket tells.
       is_multicast: whether that is a group's.
@@ -61,17 +58,18 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
     __slots__ = (
         "_datagram",
+        "_decoded",
         "_delayed",
         "_remote",
+        "is_kept",
         "is_multicast",
         "local_address",
-        "reception_count",
         "reply_octets",
     )
 
     def __init__(
         self,
-        cache: MessageCache[RcvdMessageCacheEntry],
+        cache: ReceivedCache,
         message: Message,
         now: float,
         *,
@@ -91,12 +89,12 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         """
         # Not by super().__init__(), which has more to decide: one is made for each message that comes in.
         self._cache = cache
-        self._message = message
+        self._decoded: Message | None = message
         self.message_id = message.message_id
         self.created_at = self.activated_at = now
         self.queue_time = None
         self.queue_place = -1
-        self.reception_count = 1
+        self.is_kept = False
         self.reply_octets = b""
         self._datagram = datagram
         self._delayed: tuple[Response, float, TransmissionParameters | None, SentListener | None] | None = None
@@ -110,14 +108,73 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         counters.received_octets += size
         remote.received_octets += size
 
+    @classmethod
+    def of_record(
+        cls, message_id: int, record: bytes, remote: RemoteEndpointState, local_address: EndpointAddress | None
+    ) -> RcvdMessageCacheEntry:
+        """Make an entry of what is kept of a message.
+
+        Args:
+          message_id: the message's.
+          record: see :mod:`trio_coap.messaging.records`.
+          remote: what is known of the source.
+          local_address: which of our addresses the message came to.
+        """
+        self = cls.__new__(cls)
+        self.created_at, self._datagram, self.reply_octets = records.unpack(record)
+        self.activated_at = self.created_at
+        self.message_id = message_id
+        self.local_address = local_address
+        self.is_multicast = local_address is not None and local_address.is_multicast
+        self.is_kept = True
+        self._delayed = None
+        self._remote = remote
+        self._cache = remote.rcvd_cache
+        self._decoded = None
+        self.queue_time = None
+        self.queue_place = -1
+        return self
+
+    @property
+    def cache(self) -> MessageCache[RcvdMessageCacheEntry] | None:
+        """The cache to which the entry belongs; None once it has been removed."""
+        if not self.is_kept:
+            return self._cache
+        cache = self._remote.rcvd_cache
+        return cache if cache.has(self) else None
+
+    @property
+    def time_due(self) -> float | None:
+        """See :attr:`MessageCacheEntry.time_due`."""
+        if not self.is_kept:
+            return self.queue_time
+        cache = self.cache
+        if cache is None:
+            return None
+        # A duplicate may have made an entry of the record, which has something to do.
+        active = cache.by_id.get(self.message_id)  # type: ignore[arg-type]
+        return self._expires(self.created_at) if active is None else active.queue_time
+
+    @time_due.setter
+    def time_due(self, time_due: float) -> None:
+        cache = self._require_cache()
+        if self.is_kept:
+            self._remote.rcvd_cache.revive(self)
+            self.is_kept = False
+        cache._reposition(self, time_due)
+
+    @property
+    def reception_count(self) -> int:
+        """How often it was received, the first time included; once it has been removed, that is not known any more."""
+        return 1 + self._remote.rcvd_cache.repetitions.get(self.message_id, 0)  # type: ignore[arg-type]
+
     @property
     def message(self) -> Message:
-        """The message; once it has a reply, it is decoded anew each time."""
-        try:
-            return self._message
-        except AttributeError:
-            remote = self._remote
-            return decode_message_untrusted(self._datagram, remote.endpoint, remote.local, self.local_address)
+        """The message; once it has a reply, or a record has been made of it, it is decoded anew each time."""
+        if self._decoded is not None:
+            return self._decoded
+        remote = self._remote
+        return decode_message_untrusted(self._datagram, remote.endpoint, remote.local, self.local_address)
 
     @property
     def size(self) -> int:
@@ -147,7 +204,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     @property
     def is_harmless(self) -> bool:
         """True if the message is of a kind that may be executed twice."""
-        return self._datagram[1] in _HARMLESS
+        return records.is_harmless(self._datagram)
 
     @property
     def is_forgettable(self) -> bool:
@@ -155,15 +212,17 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         Besides idempotent requests and responses, these are requests that were rejected or answered by an error.
         """
-        if self.is_harmless:
-            return True
-        reply = self.reply_octets
-        return bool(reply) and (reply[0] >> 4 & 3 == RST or reply[1] >> 5 in _ERROR_CLASSES)
+        return self.is_harmless or records.was_in_vain(self.reply_octets)
 
     @property
     def owes_acknowledgement(self) -> bool:
         """True as long as neither ACK nor RST was sent for a CON; a group request gets neither (section 8.1)."""
         return not self.reply_octets and not self._datagram[0] & 0x30 and not self.is_multicast
+
+    @property
+    def is_being_passed_on(self) -> bool:
+        """True as long as the message layer has not given the entry its time: a listener is just being told."""
+        return self.queue_time is None and not self.is_kept
 
     def is_reply_quoted_by(self, quoted: bytes) -> bool:
         """Return whether *quoted* is the beginning of the reply's datagram, header and token at the least."""
@@ -182,8 +241,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             self._respond_after_leisure(now)
         elif self.owes_acknowledgement:
             self.reply()
-        elif self.is_multicast and self.reply_octets and now < self._expires(self.created_at):
-            self.time_due = self._expires(self.created_at)
+        elif not self.is_kept and now < self._expires(self.created_at):
+            self.keep()
             self._repeat()
         else:
             self._remote.forget_received(self)
@@ -193,7 +252,9 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         It need not be as long as the first one, and so says nothing about how much its source may be sent.
         """
-        self.reception_count += 1
+        repetitions, message_id = self._remote.rcvd_cache.repetitions, self.message_id
+        assert message_id is not None
+        repetitions[message_id] = repetitions.get(message_id, 0) + 1
         if not self.reply_octets:
             return
         if not self.is_multicast:
@@ -267,9 +328,9 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         Raises:
           PendingLimitReached: if too many messages wait for the source already, or too much that was sent is remembered.
         """
-        if self.is_multicast and self._cache is not None and self._delayed is None:
+        if self.is_multicast and self.cache is not None and self._delayed is None:
             self._delayed = response, max(now, self.created_at + self._draw_leisure()), parameters, listener
-            if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
+            if not self.is_being_passed_on:
                 self.time_due = self._delayed[1]
             return None
         return self._respond(response, now, parameters, listener)
@@ -278,7 +339,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         assert self._delayed is not None
         response, _, parameters, listener = self._delayed
         self._delayed = None
-        self.time_due = self._expires(self.created_at)
+        self.keep()
         try:
             self._respond(response, now, parameters, listener)
         except LocalProtocolError:
@@ -322,7 +383,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         A duplicate of a NON gets the first response again; what comes after it are notifications.
         """
-        if not self.reply_octets and self._cache is not None:
+        if not self.reply_octets and self.cache is not None:
             self._complete(octets)
 
     def _check_reply(self, message: Message | None) -> None:
@@ -345,16 +406,25 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     def _complete(self, octets: bytes) -> None:
         """Remember the reply, and let go of all but octets."""
         self.reply_octets = octets
-        del self._message
+        self._decoded = None
+        if self.cache is None:
+            return  # A handler may outlive its endpoint.
+        kept, remote = len(octets), self._remote
+        remote.received_octets += kept
+        remote.local.counters.received_octets += kept
+        if self.is_being_passed_on:
+            return
+        self.keep()
+        if self.is_forgettable and not self.is_harmless:
+            remote.local.memory.may_be_forgotten_after_all(self)
+
+    def keep(self) -> None:
+        """Let what only waits for the end of its ID's lifetime become a record, or write it anew."""
         remote = self._remote
-        if self._cache is not None:  # A handler may outlive its endpoint.
-            kept = len(octets)
-            remote.received_octets += kept
-            remote.local.counters.received_octets += kept
-        if self.queue_time is not None:  # Otherwise it is just being passed on, and gets its time after that.
-            remote.local.queue.put_off(self, self._expires(self.created_at))
-            if self.is_forgettable and not self.is_harmless:  # What is harmless is noted already.
-                remote.local.memory.may_forget(self)
+        if self.queue_time is not None:
+            remote.local.queue.discard(self)
+        remote.rcvd_cache.keep(self, self._datagram, self.reply_octets)
+        self.is_kept = True
 
     def _expires(self, since: float) -> float:
         parameters = self.parameters

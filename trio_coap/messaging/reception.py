@@ -121,10 +121,10 @@ class Reception:
         message_id = message.message_id
         assert message_id is not None
         if state is not None:
-            duplicate = state.rcvd_cache.by_id.get(message_id)
-            if duplicate is not None:
+            cache = state.rcvd_cache
+            if message_id in cache.kept or message_id in cache.by_id:
                 self._counters.duplicates += 1
-                duplicate.receive_again()
+                cache[message_id].receive_again()
                 return None
         if message.code == 0:
             return self._process_empty(message, source, now)
@@ -150,7 +150,8 @@ class Reception:
         else:
             assert isinstance(message, Response)
             self._pass_response(message, entry, now)
-        self._remember(entry, now)
+        if entry._cache is not None:  # Unless the endpoint has been closed meanwhile.
+            self.memory.enter(entry, now)
         return message
 
     def _is_served(self, message: Message, source: Endpoint, now: float) -> bool:
@@ -251,7 +252,7 @@ class Reception:
 
     def _reject_reply(self, state: RemoteEndpointState | None, message_id: int, now: float) -> bool:
         """Take an RST for an ACK of ours into account; False if it is for nothing."""
-        received = None if state is None else state.rcvd_cache.by_id.get(message_id)
+        received = None if state is None else state.rcvd_cache.find(message_id)
         reply = b"" if received is None else received.reply_octets
         if received is None or not reply or reply[0] >> 4 & 3 != ACK:
             return False
@@ -276,7 +277,7 @@ class Reception:
                 if listener is not None:
                     listener.interest_lost(remote, None, now)
                 return True
-            received = state.rcvd_cache.by_id.get(message_id)
+            received = state.rcvd_cache.find(message_id)
             if received is not None and received.is_reply_quoted_by(quoted):
                 self._lose_interest(received, now)
                 return True
@@ -286,20 +287,3 @@ class Reception:
     def _reject(self, reason: Reason, source: Endpoint, now: float) -> None:
         text, section = reason.value
         self.rejections.count(text, section, source, now)
-
-    def _remember(self, entry: RcvdMessageCacheEntry, now: float) -> None:
-        """Give *entry*, which has been passed on, its time."""
-        if entry.cache is None:
-            return
-        parameters, queue = self._local.parameters, self._local.queue
-        if entry.is_confirmable:
-            if entry.reply_octets:
-                queue.append(entry, now + parameters.exchange_lifetime)
-            else:
-                queue.push(entry, now + parameters.empty_ack_delay)
-        elif entry.respond_at is not None:
-            queue.push(entry, entry.respond_at)
-        else:
-            queue.append(entry, now + parameters.non_lifetime)
-        if entry.is_forgettable:
-            self.memory.may_forget(entry)

@@ -12,7 +12,7 @@ or whoever asks in somebody else's name could silence us towards that one.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.cache import MessageCache
@@ -20,6 +20,7 @@ from trio_coap.messaging.errors import PendingLimitReached, SendLimitReached
 from trio_coap.messaging.memory import RESERVED_SHARE
 from trio_coap.messaging.parameters import TransmissionParameters
 from trio_coap.messaging.received import GROUP_RESPONSES, RcvdMessageCacheEntry
+from trio_coap.messaging.receivedcache import ReceivedCache
 from trio_coap.messaging.sent import SentListener, SentMessageCacheEntry, SentState, with_message_id
 from trio_coap.wire.codes import CON
 from trio_coap.wire.errors import LocalProtocolError
@@ -27,6 +28,7 @@ from trio_coap.wire.message import EndpointAddress, Message, encode_message
 
 if TYPE_CHECKING:
     from trio_coap.messaging.endpoint import Endpoint
+    from trio_coap.messaging.expiry import ExpiryOrder
     from trio_coap.messaging.local import LocalEndpoint
 
 _COMPLETED = SentState.COMPLETED
@@ -50,8 +52,8 @@ class RemoteEndpointState:
       tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
       unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
       received_octets: what is kept of messages from it and of the replies to them, in octets.
-      forgettable: the entries of messages from it that may be forgotten early, the oldest first, some of which have been
-        removed meanwhile; None as long as it need not forget its own.
+      forgettable: the messages from it that may be forgotten early, the oldest first; None as long as it need not forget
+        its own.
       held: NONs that PROBING_RATE holds back, in the order in which they were given.
       outstanding: how many Confirmable messages await their acknowledgement.
       stray_replies: ACKs and RSTs from it for nothing that was sent.
@@ -88,9 +90,7 @@ class RemoteEndpointState:
         self.sent_cache: MessageCache[SentMessageCacheEntry] = MessageCache(
             endpoint, True, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._sent_removed
         )
-        self.rcvd_cache: MessageCache[RcvdMessageCacheEntry] = MessageCache(
-            endpoint, False, queue=queue, parameters=parameters, clock=local.clock, on_removed=self._received_removed
-        )
+        self.rcvd_cache = ReceivedCache(self, local.memory)
         self.last_heard_at: float | None = None
         self.rx_messages = 0
         self.rx_octets = 0
@@ -100,7 +100,7 @@ class RemoteEndpointState:
         self.unanswered_messages = 0
         self.unanswered_octets = 0
         self.received_octets = 0
-        self.forgettable: deque[RcvdMessageCacheEntry] | None = None
+        self.forgettable: ExpiryOrder | None = None
         self.outstanding = 0
         self.stray_replies = 0
         self._unheard_since = 0.0
@@ -403,14 +403,21 @@ class RemoteEndpointState:
         if not self.sent_cache:
             local.forget_remote_if_idle(self)
 
-    def _received_removed(self, entry: RcvdMessageCacheEntry) -> None:
-        self.local.counters.received -= 1
-        self.local.counters.received_octets -= entry.size
-        self.received_octets -= entry.size
+    def received_removed(self, entry: RcvdMessageCacheEntry) -> None:
+        """Learn that the entry of a message has been removed from the cache."""
         if entry.respond_at is not None:
             self.local.counters.turned_away[GROUP_RESPONSES] += 1
-        self.local.memory.removed(entry)
-        self.local.forget_remote_if_idle(self)
+        self.records_removed(entry.size)
+
+    def records_removed(self, size: int, number: int = 1) -> None:
+        """Learn that so many messages have been removed from the cache, of so many octets in all, replies included."""
+        self.received_octets -= size
+        local = self.local
+        counters = local.counters
+        counters.received -= number
+        counters.received_octets -= size
+        if self.is_idle:
+            local.forget_remote_if_idle(self)
 
 
 def _without_share(limit: int, share: int) -> int:

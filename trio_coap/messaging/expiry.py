@@ -1,0 +1,153 @@
+"""In which order received messages are forgotten (:rfc:`7252` sections 4.5 and 4.8.2).
+
+Those of one kind expire in the order in which they came.  Rule 1: a place in that order is two numbers, which a garbage
+collector does not walk, however many there are.  Rule 2: who goes out of turn leaves a stale place behind, which is found
+out when it comes up; when most of them are stale, the others are copied, a few at a time.  Rule 3: every operation costs
+O(1), and none much more than any other: nobody waits while a hundred thousand places are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from trio_coap.messaging.receivedcache import ReceivedCache
+
+_MIN_COMPACTION = 64
+"""Below so many places that are not needed any more, moving the others is not worth it."""
+
+_COPIED_AT_ONCE = 16
+"""Places to look at for each message that goes out of turn: the copy is ready before as many again have gone."""
+
+MESSAGE_ID_BITS = 16
+_MESSAGE_ID = (1 << MESSAGE_ID_BITS) - 1
+
+
+@final
+class ExpiryOrder:
+    """Messages of one or many remote endpoints, the oldest first.
+
+    A message is told by a key: the number of the cache that it is in, and its message ID.
+
+    Attributes:
+      lifetime: how long each is remembered, in seconds.
+    """
+
+    __slots__ = ("_candidate", "_copied", "_copy", "_created", "_find", "_first", "_keys", "lifetime")
+
+    def __init__(self, find: Callable[[int], ReceivedCache | None], lifetime: float = math.inf) -> None:
+        """Make an empty order.
+
+        Args:
+          find: returns the cache with a number, or None if it is gone.
+          lifetime: how long each message is remembered, in seconds.
+        """
+        self._find = find
+        self.lifetime = lifetime
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop all places."""
+        self._created = array("d")
+        self._keys = array("Q")
+        self._first = 0
+        # Of those before it, none may be forgotten early.
+        self._candidate = 0
+        # Takes over the places before that number which are not stale, and then takes the place of this order.
+        self._copy: ExpiryOrder | None = None
+        self._copied = 0
+
+    def append(self, key: int, created_at: float) -> bool:
+        """Put in a message that came after all others, or with the last one, and return whether it is the only one."""
+        created = self._created
+        is_only = len(created) == self._first
+        if not is_only and created_at < created[-1]:
+            created_at = created[-1]  # A clock that went back; the order stays.
+        created.append(created_at)
+        self._keys.append(key)
+        return is_only
+
+    def fill(self, keys: Iterable[int], created: Iterable[float]) -> None:
+        """Put in many messages at once, of an order that was empty."""
+        self._keys.extend(keys)
+        self._created.extend(created)
+
+    def first(self) -> tuple[ReceivedCache, int, float] | None:
+        """Return the cache and ID of the first message that is there, and when it came; None if there is none."""
+        while self._first < len(self._keys):
+            cache = self._cache_at(self._first)
+            if cache is not None:
+                return cache, self._keys[self._first] & _MESSAGE_ID, self._created[self._first]
+            self.drop_first()
+        return None
+
+    def candidate(self) -> tuple[ReceivedCache, int, float] | None:
+        """Return the first message that may be forgotten early, as :meth:`first` does."""
+        while self._candidate < len(self._keys):
+            cache, message_id = self._cache_at(self._candidate), self._keys[self._candidate] & _MESSAGE_ID
+            if cache is not None and cache.is_forgettable(message_id):
+                return cache, message_id, self._created[self._candidate]
+            if cache is None and self._candidate == self._first:
+                self.drop_first()
+            else:
+                self._candidate += 1
+        return None
+
+    def drop_first(self) -> None:
+        """Drop the first place."""
+        copy = self._copy
+        if copy is not None and self._first < self._copied and copy._begins_with(self._keys[self._first]):
+            copy.drop_first()
+        self._first = first = self._first + 1
+        self._candidate = max(self._candidate, first)
+        if 2 * first > len(self._keys) + _MIN_COMPACTION:
+            # As many have been dropped as are moved now.
+            del self._keys[:first]
+            del self._created[:first]
+            self._candidate -= first
+            self._copied = max(self._copied - first, 0)
+            self._first = 0
+
+    def message_removed(self, key: int, live: int) -> None:
+        """Learn that a message is gone, whose place may be anywhere.
+
+        Args:
+          key: of the message.
+          live: how many of the messages are still there, at most.
+        """
+        if self._begins_with(key):
+            self.drop_first()
+        if self._copy is not None:
+            self._copy_some(self._copy)
+        elif len(self._keys) - self._first > 2 * live + _MIN_COMPACTION:
+            self._copy = ExpiryOrder(self._find)
+            self._copied = self._first
+
+    def _copy_some(self, copy: ExpiryOrder) -> None:
+        end = min(self._copied + _COPIED_AT_ONCE, len(self._keys))
+        for place in range(max(self._copied, self._first), end):
+            if self._cache_at(place) is not None:
+                copy.append(self._keys[place], self._created[place])
+                if place < self._candidate:
+                    copy._candidate = len(copy._keys)
+        self._copied = end
+        if end == len(self._keys):
+            self._created, self._keys = copy._created, copy._keys
+            self._first, self._candidate = copy._first, copy._candidate
+            self._copy = None
+
+    def _begins_with(self, key: int) -> bool:
+        return self._first < len(self._keys) and self._keys[self._first] == key
+
+    def _cache_at(self, place: int) -> ReceivedCache | None:
+        """Return the cache of the message at a place, or None if the place is stale."""
+        key = self._keys[place]
+        cache = self._find(key >> MESSAGE_ID_BITS)
+        if cache is None:
+            return None
+        created_at = cache.creation_of(key & _MESSAGE_ID)
+        # The ID may have come again since, with a later message.
+        return cache if created_at is not None and created_at <= self._created[place] else None
