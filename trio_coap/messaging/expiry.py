@@ -87,10 +87,12 @@ class ExpiryOrder:
     def candidate(self) -> tuple[ReceivedCache, int, float] | None:
         """Return the first message that may be forgotten early, as :meth:`first` does."""
         while self._candidate < len(self._keys):
-            cache, message_id = self._cache_at(self._candidate), self._keys[self._candidate] & _MESSAGE_ID
-            if cache is not None and cache.is_forgettable(message_id):
-                return cache, message_id, self._created[self._candidate]
-            if cache is None and self._candidate == self._first:
+            place = self._candidate
+            key, created_at = self._keys[place], self._created[place]
+            cache = self._find(key >> MESSAGE_ID_BITS)
+            if cache is not None and cache.may_forget(key & _MESSAGE_ID, created_at):
+                return cache, key & _MESSAGE_ID, created_at
+            if place == self._first and self._cache_at(place) is None:
                 self.drop_first()
             else:
                 self._candidate += 1
@@ -102,7 +104,8 @@ class ExpiryOrder:
         if copy is not None and self._first < self._copied and copy._begins_with(self._keys[self._first]):
             copy.drop_first()
         self._first = first = self._first + 1
-        self._candidate = max(self._candidate, first)
+        if self._candidate < first:
+            self._candidate = first
         if 2 * first > len(self._keys) + _MIN_COMPACTION:
             # As many have been dropped as are moved now.
             del self._keys[:first]
@@ -118,6 +121,8 @@ class ExpiryOrder:
           key: of the message.
           live: how many of the messages are still there, at most.
         """
+        if not self._keys:
+            return
         if self._begins_with(key):
             self.drop_first()
         if self._copy is not None:

@@ -69,12 +69,13 @@ class Memory:
 
     def enter(self, entry: RcvdMessageCacheEntry, now: float) -> None:
         """Give *entry*, which has been passed on, its place in the order, and see to it that something is done next."""
-        queue, state, cache = self._local.queue, entry.remote, entry.remote.rcvd_cache
+        queue, state = self._local.queue, entry.remote
+        cache = state.rcvd_cache
         if not cache.identity:
-            cache.identity = next(self._identities)
-            self._caches[cache.identity] = cache
+            cache.identity = next(self._identities) << MESSAGE_ID_BITS
+            self._caches[cache.identity >> MESSAGE_ID_BITS] = cache
         assert entry.message_id is not None
-        key = cache.identity << MESSAGE_ID_BITS | entry.message_id
+        key = cache.identity | entry.message_id
         kind = self._confirmable if entry.is_confirmable else self._non_confirmable
         if kind.append(key, now):
             queue.notice(now + kind.lifetime)
@@ -91,7 +92,7 @@ class Memory:
         """Note that an entry, which has its place, is harmless because of what it was answered."""
         assert entry.message_id is not None
         state = entry.remote
-        key = state.rcvd_cache.identity << MESSAGE_ID_BITS | entry.message_id
+        key = state.rcvd_cache.identity | entry.message_id
         self._late.first()  # Drops what is gone.
         for order in (self._late, state.forgettable):
             if order is not None:
@@ -100,7 +101,7 @@ class Memory:
     def message_removed(self, cache: ReceivedCache, message_id: int, is_confirmable: bool) -> None:
         """Learn that a message has been removed out of turn."""
         state, live = cache.state, self._counters.received
-        key = cache.identity << MESSAGE_ID_BITS | message_id
+        key = cache.identity | message_id
         (self._confirmable if is_confirmable else self._non_confirmable).message_removed(key, live)
         self._late.message_removed(key, live)
         if state.forgettable is not None:
@@ -112,7 +113,7 @@ class Memory:
     def leave(self, cache: ReceivedCache) -> None:
         """Forget a cache, in which nothing is left."""
         if cache.identity:
-            del self._caches[cache.identity]
+            del self._caches[cache.identity >> MESSAGE_ID_BITS]
             cache.identity = 0
 
     def forget_expired(self, now: float, limit: int) -> int:
@@ -179,6 +180,8 @@ class Memory:
         if state is None and not self._make_room_for_remote():
             return False
         for _ in range(MAX_FORGOTTEN):
+            if self.has_ample_room:
+                return True
             has_too_much = state is not None and self._has_too_much(state)
             limit = self._limit_reached(has_too_much)
             if limit is None:
@@ -227,7 +230,7 @@ class Memory:
             state.forgettable = ExpiryOrder(self._caches.get)
             # An entry without a time is just being passed on, and gets its place after that.
             active = [entry for entry in cache.by_id.values() if entry.time_due is not None]
-            base = cache.identity << MESSAGE_ID_BITS
+            base = cache.identity
             state.forgettable.fill(
                 [base | message_id for message_id in (*cache.kept, *(entry.message_id or 0 for entry in active))],
                 [*map(creation_of, cache.kept.values()), *(entry.created_at for entry in active)],

@@ -28,7 +28,7 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
     Attributes:
       kept: the records, by message ID; see :mod:`trio_coap.messaging.records`.
       state: the remote endpoint's.
-      identity: by which the memory knows the cache; 0 before there is anything in it.
+      identity: by which the memory knows the cache: with a message ID it makes a key; 0 before there is anything in it.
       repetitions: how often messages came again, by message ID.
     """
 
@@ -112,10 +112,13 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
         entry = self.by_id.get(message_id)
         return None if entry is None else entry.created_at
 
-    def is_forgettable(self, message_id: int) -> bool:
-        """Return whether executing the message with an ID, which there must be, twice does no harm."""
+    def may_forget(self, message_id: int, latest: float) -> bool:
+        """Return whether a message with an ID came by *latest*, in seconds, and executing it twice does no harm."""
         record = self.kept.get(message_id)
-        return self.by_id[message_id].is_forgettable if record is None else records.is_forgettable(record)
+        if record is not None:
+            return records.is_harmless_since(record, latest)
+        entry = self.by_id.get(message_id)
+        return entry is not None and entry.created_at <= latest and entry.is_forgettable
 
     def forget(self, message_id: int) -> bool:
         """Remove the message with an ID, which there must be; who waits for an acknowledgement of it gets one.

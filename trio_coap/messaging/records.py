@@ -54,8 +54,12 @@ def was_in_vain(reply: bytes) -> bool:
     return bool(reply) and (reply[0] >> 4 & 3 == RST or reply[1] >> 5 in _ERROR_CLASSES)
 
 
-def is_forgettable(record: bytes) -> bool:
-    """Return whether executing the message of a record twice does no harm (:rfc:`7252` section 4.5)."""
-    if record[HEADER_LENGTH + 1] in _HARMLESS:
-        return True
-    return was_in_vain(unpack(record)[2])
+def is_harmless_since(record: bytes, latest: float) -> bool:
+    """Return whether the message of a record came by *latest*, in seconds, and executing it twice does no harm.
+
+    See :rfc:`7252` section 4.5.
+    """
+    created_at, length = _HEADER.unpack_from(record)
+    if created_at > latest:
+        return False
+    return record[HEADER_LENGTH + 1] in _HARMLESS or was_in_vain(record[HEADER_LENGTH + length :])
