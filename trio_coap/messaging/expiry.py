@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 if TYPE_CHECKING:
     from trio_coap.messaging.receivedcache import ReceivedCache
@@ -24,6 +24,10 @@ _COPIED_AT_ONCE = 16
 
 MESSAGE_ID_BITS = 16
 _MESSAGE_ID = (1 << MESSAGE_ID_BITS) - 1
+
+
+Candidate: TypeAlias = "tuple[ReceivedCache, int, float]"
+"""A cache, a message ID in it, and when the message came, in seconds."""
 
 
 @final
@@ -60,6 +64,9 @@ class ExpiryOrder:
         self._copy: ExpiryOrder | None = None
         self._copied = 0
 
+    def __bool__(self) -> bool:
+        return self._first < len(self._keys)
+
     def append(self, key: int, created_at: float) -> bool:
         """Put in a message that came after all others, or with the last one, and return whether it is the only one."""
         created = self._created
@@ -75,7 +82,7 @@ class ExpiryOrder:
         self._keys.extend(keys)
         self._created.extend(created)
 
-    def first(self) -> tuple[ReceivedCache, int, float] | None:
+    def first(self) -> Candidate | None:
         """Return the cache and ID of the first message that is there, and when it came; None if there is none."""
         while self._first < len(self._keys):
             cache = self._cache_at(self._first)
@@ -84,7 +91,7 @@ class ExpiryOrder:
             self.drop_first()
         return None
 
-    def candidate(self) -> tuple[ReceivedCache, int, float] | None:
+    def candidate(self) -> Candidate | None:
         """Return the first message that may be forgotten early, as :meth:`first` does."""
         while self._candidate < len(self._keys):
             place = self._candidate
@@ -100,10 +107,10 @@ class ExpiryOrder:
 
     def drop_first(self) -> None:
         """Drop the first place."""
-        copy = self._copy
-        if copy is not None and self._first < self._copied and copy._begins_with(self._keys[self._first]):
+        first, copy = self._first, self._copy
+        if copy is not None and first < self._copied and copy._begins_with(self._keys[first]):
             copy.drop_first()
-        self._first = first = self._first + 1
+        self._first = first = first + 1
         if self._candidate < first:
             self._candidate = first
         if 2 * first > len(self._keys) + _MIN_COMPACTION:
@@ -121,15 +128,15 @@ class ExpiryOrder:
           key: of the message.
           live: how many of the messages are still there, at most.
         """
-        if not self._keys:
-            return
-        if self._begins_with(key):
+        keys, first = self._keys, self._first
+        places = len(keys) - first
+        if places and keys[first] == key:
             self.drop_first()
-        if self._copy is not None:
+        elif self._copy is not None:
             self._copy_some(self._copy)
-        elif len(self._keys) - self._first > 2 * live + _MIN_COMPACTION:
+        elif places > 2 * live + _MIN_COMPACTION:
             self._copy = ExpiryOrder(self._find)
-            self._copied = self._first
+            self._copied = first
 
     def _copy_some(self, copy: ExpiryOrder) -> None:
         end = min(self._copied + _COPIED_AT_ONCE, len(self._keys))

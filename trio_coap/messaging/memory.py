@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, final
 
-from trio_coap.messaging.expiry import MESSAGE_ID_BITS, ExpiryOrder
+from trio_coap.messaging.expiry import MESSAGE_ID_BITS, Candidate, ExpiryOrder
 from trio_coap.messaging.records import creation_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ RESERVED_SHARE = 16
 in it; of sent messages and message IDs, for Confirmable messages and requests of our own."""
 
 MAX_FORGOTTEN = 16
-"""Entries to forget at most for one datagram: a flood must not make each of its datagrams expensive."""
+"""Messages to forget at most for one datagram: a flood must not make each of its datagrams expensive."""
+
+_LARGE = 4096
+"""For so many that may be remembered one is forgotten at once, and room made for the next ones, too."""
 
 _FEW = 64
 """A remote endpoint that has no more messages than so many need not know any longer which are its oldest."""
@@ -40,6 +43,7 @@ class Memory:
     __slots__ = (
         "_ample_messages",
         "_ample_octets",
+        "_at_once",
         "_caches",
         "_confirmable",
         "_counters",
@@ -56,6 +60,7 @@ class Memory:
         limits = local.limits
         self._ample_messages = limits.max_remembered - limits.max_remembered // RESERVED_SHARE
         self._ample_octets = limits.max_remembered_octets - limits.max_remembered_octets // RESERVED_SHARE
+        self._at_once = min(max(limits.max_remembered // _LARGE, 1), MAX_FORGOTTEN)
         self._caches: dict[int, ReceivedCache] = {}
         self._identities = itertools.count(1)
         parameters = local.parameters
@@ -67,10 +72,9 @@ class Memory:
 
     # What comes in and goes out.
 
-    def enter(self, entry: RcvdMessageCacheEntry, now: float) -> None:
+    def enter(self, entry: RcvdMessageCacheEntry, state: RemoteEndpointState, now: float) -> None:
         """Give *entry*, which has been passed on, its place in the order, and see to it that something is done next."""
-        queue, state = self._local.queue, entry.remote
-        cache = state.rcvd_cache
+        queue, cache = self._local.queue, state.rcvd_cache
         if not cache.identity:
             cache.identity = next(self._identities) << MESSAGE_ID_BITS
             self._caches[cache.identity >> MESSAGE_ID_BITS] = cache
@@ -81,7 +85,9 @@ class Memory:
             queue.notice(now + kind.lifetime)
         if state.forgettable is not None:
             state.forgettable.append(key, now)
-        if entry.owes_acknowledgement:
+        if entry.reply_octets and not entry.is_multicast:  # Nearly always: the others have more to be asked.
+            cache.keep(entry, entry._datagram, entry.reply_octets)
+        elif entry.owes_acknowledgement:
             queue.push(entry, now + self._local.parameters.empty_ack_delay)
         elif entry.respond_at is not None:
             queue.push(entry, entry.respond_at)
@@ -100,15 +106,17 @@ class Memory:
 
     def message_removed(self, cache: ReceivedCache, message_id: int, is_confirmable: bool) -> None:
         """Learn that a message has been removed out of turn."""
-        state, live = cache.state, self._counters.received
-        key = cache.identity | message_id
+        key, live = cache.identity | message_id, self._counters.received
         (self._confirmable if is_confirmable else self._non_confirmable).message_removed(key, live)
-        self._late.message_removed(key, live)
+        if self._late:
+            self._late.message_removed(key, live)
+        state = cache.state
         if state.forgettable is not None:
-            live = len(cache)
-            state.forgettable.message_removed(key, live)
+            live = len(cache.kept) + len(cache.by_id)
             if live < _FEW:  # So few are soon collected again.
                 state.forgettable = None
+            else:
+                state.forgettable.message_removed(key, live)
 
     def leave(self, cache: ReceivedCache) -> None:
         """Forget a cache, in which nothing is left."""
@@ -176,25 +184,32 @@ class Memory:
         Args:
           state: what is known of it, or None.
         """
-        counters = self._counters
         if state is None and not self._make_room_for_remote():
             return False
-        for _ in range(MAX_FORGOTTEN):
-            if self.has_ample_room:
-                return True
-            has_too_much = state is not None and self._has_too_much(state)
-            limit = self._limit_reached(has_too_much)
+        forgotten = 0
+        while forgotten < MAX_FORGOTTEN:
+            crowding = state if state is not None and self._has_too_much(state) else None
+            limit = self._limit_reached(crowding is not None)
             if limit is None:
                 return True
-            counters.turned_away[limit] += 1
-            if state is not None and has_too_much:
-                is_forgotten = self._forget_first(self._forgettable_of(state))
-            else:
-                is_forgotten = self._forget_first(self._confirmable, self._non_confirmable, self._late)
-            if not is_forgotten:
+            number = self._forget_some(crowding, limit)
+            if not number:
                 break
+            forgotten += number
+            if self.has_ample_room:
+                return True
         # Not executing a request now is safe; its sender will repeat it.
         return self._limit_reached(state is not None and self._has_too_much(state)) is None
+
+    def _forget_some(self, state: RemoteEndpointState | None, limit: str) -> int:
+        """Forget the oldest messages of a remote, or of all, because of a limit; return how many."""
+        # Of those that are large, one may make room enough.
+        at_once = 1 if limit == "max_remembered_octets" else self._at_once
+        for forgotten in range(at_once):
+            self._counters.turned_away[limit] += 1
+            if not (self._forget_first() if state is None else self._forget_first_of(state)):
+                return forgotten
+        return at_once
 
     def _make_room_for_remote(self) -> bool:
         local = self._local
@@ -202,7 +217,7 @@ class Memory:
             if local.has_room_for_remote():
                 return True
             local.counters.turned_away["max_remotes"] += 1
-            if not self._forget_first(self._confirmable, self._non_confirmable, self._late):
+            if not self._forget_first():
                 return False
         return local.has_room_for_remote()
 
@@ -219,33 +234,40 @@ class Memory:
         """Return whether a remote has its share or more, if one more remote were to come."""
         limits = self._local.limits
         shares = self._local.remotes + 1
+        cache = state.rcvd_cache
         return (
-            len(state.rcvd_cache) * shares >= limits.max_remembered
-            or state.received_octets * shares >= limits.max_remembered_octets
+            len(cache.kept) + len(cache.by_id)
+        ) * shares >= limits.max_remembered or state.received_octets * shares >= limits.max_remembered_octets
+
+    def _forget_first_of(self, state: RemoteEndpointState) -> bool:
+        """Forget the oldest message of a remote that may be forgotten; False if there is none."""
+        order = state.forgettable
+        if order is None:
+            order = state.forgettable = self._order_of(state.rcvd_cache)
+        return self._forget(order.candidate())
+
+    def _order_of(self, cache: ReceivedCache) -> ExpiryOrder:
+        order = ExpiryOrder(self._caches.get)
+        # An entry without a time is just being passed on, and gets its place after that.
+        active = {key: entry.created_at for key, entry in cache.by_id.items() if entry.time_due is not None}
+        order.fill(
+            [cache.identity | message_id for message_id in (*cache.kept, *active)],
+            [*map(creation_of, cache.kept.values()), *active.values()],
         )
+        return order
 
-    def _forgettable_of(self, state: RemoteEndpointState) -> ExpiryOrder:
-        if state.forgettable is None:
-            cache = state.rcvd_cache
-            state.forgettable = ExpiryOrder(self._caches.get)
-            # An entry without a time is just being passed on, and gets its place after that.
-            active = [entry for entry in cache.by_id.values() if entry.time_due is not None]
-            base = cache.identity
-            state.forgettable.fill(
-                [base | message_id for message_id in (*cache.kept, *(entry.message_id or 0 for entry in active))],
-                [*map(creation_of, cache.kept.values()), *(entry.created_at for entry in active)],
-            )
-        return state.forgettable
-
-    def _forget_first(self, *orders: ExpiryOrder) -> bool:
+    def _forget_first(self) -> bool:
         """Forget the oldest message of all that may be forgotten; False if there is none."""
-        candidates = [candidate for order in orders if (candidate := order.candidate()) is not None]
-        if not candidates:
+        candidates = [order.candidate() for order in (self._confirmable, self._non_confirmable, self._late)]
+        return self._forget(min(filter(None, candidates), key=_creation, default=None))
+
+    def _forget(self, candidate: Candidate | None) -> bool:
+        if candidate is None:
             return False
-        cache, message_id, _ = min(candidates, key=_creation) if len(candidates) > 1 else candidates[0]
+        cache, message_id, _ = candidate
         self.message_removed(cache, message_id, cache.forget(message_id))
         return True
 
 
-def _creation(candidate: tuple[ReceivedCache, int, float]) -> float:
+def _creation(candidate: Candidate) -> float:
     return candidate[2]

@@ -407,13 +407,13 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         """Remember the reply, and let go of all but octets."""
         self.reply_octets = octets
         self._decoded = None
-        if self.cache is None:
+        if self._cache is None or (self.is_kept and self.cache is None):
             return  # A handler may outlive its endpoint.
         kept, remote = len(octets), self._remote
         remote.received_octets += kept
         remote.local.counters.received_octets += kept
-        if self.is_being_passed_on:
-            return
+        if self.queue_time is None and not self.is_kept:
+            return  # It is just being passed on.
         self.keep()
         if self.is_forgettable and not self.is_harmless:
             remote.local.memory.may_be_forgotten_after_all(self)
@@ -424,7 +424,6 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         if self.queue_time is not None:
             remote.local.queue.discard(self)
         remote.rcvd_cache.keep(self, self._datagram, self.reply_octets)
-        self.is_kept = True
 
     def _expires(self, since: float) -> float:
         parameters = self.parameters

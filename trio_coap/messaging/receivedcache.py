@@ -65,6 +65,7 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
         assert message_id is not None
         self.kept[message_id] = records.pack_header(entry.created_at, len(datagram)) + datagram + reply
         self.by_id.pop(message_id, None)
+        entry.is_kept = True
         if entry.local_address is not self._usual_address:
             self._note_address(message_id, entry.local_address)
 
@@ -128,20 +129,21 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
         Returns:
           Whether it was a CON.
         """
-        entry = self.by_id.get(message_id)
-        if entry is not None and entry.owes_acknowledgement:
-            entry.reply()  # That makes a record of it.
-        elif entry is not None:
+        record = self.kept.pop(message_id, None)
+        if record is None:
+            entry = self.by_id[message_id]
+            if entry.owes_acknowledgement:
+                entry.reply()  # That makes a record of it.
+                return self.forget(message_id)
             super()._remove(entry)
             self.repetitions.pop(message_id, None)
             return entry.is_confirmable
-        record = self.kept.pop(message_id)
         if self.repetitions:
             self.repetitions.pop(message_id, None)
         if self._elsewhere:
             self._elsewhere.pop(message_id, None)
         self.state.records_removed(len(record) - records.HEADER_LENGTH)
-        return records.is_confirmable(record)
+        return not record[records.HEADER_LENGTH] & 0x30
 
     def clear(self) -> None:
         """Remove all messages."""

@@ -151,7 +151,7 @@ class Reception:
             assert isinstance(message, Response)
             self._pass_response(message, entry, now)
         if entry._cache is not None:  # Unless the endpoint has been closed meanwhile.
-            self.memory.enter(entry, now)
+            self.memory.enter(entry, state, now)
         return message
 
     def _is_served(self, message: Message, source: Endpoint, now: float) -> bool:

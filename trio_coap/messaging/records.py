@@ -39,11 +39,6 @@ def creation_of(record: bytes) -> float:
     return created_at
 
 
-def is_confirmable(record: bytes) -> bool:
-    """Return whether the message of a record is a CON, not a NON."""
-    return not record[HEADER_LENGTH] & 0x30
-
-
 def is_harmless(datagram: bytes) -> bool:
     """Return whether a message is of a kind that may be executed twice."""
     return datagram[1] in _HARMLESS

@@ -416,7 +416,7 @@ class RemoteEndpointState:
         counters = local.counters
         counters.received -= number
         counters.received_octets -= size
-        if not self.rcvd_cache:
+        if not self.rcvd_cache.kept:
             local.forget_remote_if_idle(self)
 
 
