@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, final
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 _MIN_COMPACTION = 64
 """Below so many places that are not needed any more, moving the others is not worth it."""
 
-_COPIED_AT_ONCE = 16
+_MOST_STALE = 3
+"""Times as many places as messages, above which copying begins."""
+
+_COPIED_AT_ONCE = 4
 """Places to look at for each message that goes out of turn: the copy is ready before as many again have gone."""
 
 MESSAGE_ID_BITS = 16
@@ -77,40 +80,44 @@ class ExpiryOrder:
         self._keys.append(key)
         return is_only
 
-    def fill(self, keys: Iterable[int], created: Iterable[float]) -> None:
+    def fill(self, keys: list[int], created: array[float]) -> None:
         """Put in many messages at once, of an order that was empty."""
-        self._keys.extend(keys)
+        self._keys.fromlist(keys)
         self._created.extend(created)
 
     def first(self) -> Candidate | None:
         """Return the cache and ID of the first message that is there, and when it came; None if there is none."""
-        while self._first < len(self._keys):
-            cache = self._cache_at(self._first)
+        while (place := self._next_present(self._first)) < len(self._keys):
+            self._drop_until(place)
+            first = self._first
+            cache = self._cache_at(first)
             if cache is not None:
-                return cache, self._keys[self._first] & _MESSAGE_ID, self._created[self._first]
+                return cache, self._keys[first] & _MESSAGE_ID, self._created[first]
             self.drop_first()
+        self.clear()
         return None
 
     def candidate(self) -> Candidate | None:
         """Return the first message that may be forgotten early, as :meth:`first` does."""
-        while self._candidate < len(self._keys):
-            place = self._candidate
+        while (place := self._next_present(self._candidate)) < len(self._keys):
+            if self._candidate == self._first:
+                self._drop_until(place)
+                place = self._first
+            self._candidate = place
             key, created_at = self._keys[place], self._created[place]
             cache = self._find(key >> MESSAGE_ID_BITS)
             if cache is not None and cache.may_forget(key & _MESSAGE_ID, created_at):
                 return cache, key & _MESSAGE_ID, created_at
-            if place == self._first and self._cache_at(place) is None:
-                self.drop_first()
-            else:
-                self._candidate += 1
+            self._candidate += 1
         return None
 
     def drop_first(self) -> None:
         """Drop the first place."""
-        first, copy = self._first, self._copy
-        if copy is not None and first < self._copied and copy._begins_with(self._keys[first]):
-            copy.drop_first()
-        self._first = first = first + 1
+        self._drop_until(self._first + 1)
+
+    def _drop_until(self, first: int) -> None:
+        """Drop all places before one, which is the first then, though its number may change."""
+        self._first = first
         if self._candidate < first:
             self._candidate = first
         if 2 * first > len(self._keys) + _MIN_COMPACTION:
@@ -120,6 +127,18 @@ class ExpiryOrder:
             self._candidate -= first
             self._copied = max(self._copied - first, 0)
             self._first = 0
+
+    def _next_present(self, place: int) -> int:
+        """Return the first place, from one on, with whose ID there is a message; the end if there is none."""
+        keys, find = self._keys, self._find
+        for number in range(place, len(keys)):
+            key = keys[number]
+            cache = find(key >> MESSAGE_ID_BITS)
+            if cache is not None:
+                message_id = key & _MESSAGE_ID
+                if message_id in cache.kept or message_id in cache.by_id:
+                    return number
+        return len(keys)
 
     def message_removed(self, key: int, live: int) -> None:
         """Learn that a message is gone, whose place may be anywhere.
@@ -134,7 +153,7 @@ class ExpiryOrder:
             self.drop_first()
         elif self._copy is not None:
             self._copy_some(self._copy)
-        elif places > 2 * live + _MIN_COMPACTION:
+        elif places > _MOST_STALE * live + _MIN_COMPACTION:
             self._copy = ExpiryOrder(self._find)
             self._copied = first
 
@@ -150,9 +169,6 @@ class ExpiryOrder:
             self._created, self._keys = copy._created, copy._keys
             self._first, self._candidate = copy._first, copy._candidate
             self._copy = None
-
-    def _begins_with(self, key: int) -> bool:
-        return self._first < len(self._keys) and self._keys[self._first] == key
 
     def _cache_at(self, place: int) -> ReceivedCache | None:
         """Return the cache of the message at a place, or None if the place is stale."""

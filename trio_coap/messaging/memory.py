@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.expiry import MESSAGE_ID_BITS, Candidate, ExpiryOrder
-from trio_coap.messaging.records import creation_of
+from trio_coap.messaging.records import creations_of
 
 if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint
@@ -247,13 +247,11 @@ class Memory:
         return self._forget(order.candidate())
 
     def _order_of(self, cache: ReceivedCache) -> ExpiryOrder:
-        order = ExpiryOrder(self._caches.get)
-        # An entry without a time is just being passed on, and gets its place after that.
-        active = {key: entry.created_at for key, entry in cache.by_id.items() if entry.time_due is not None}
-        order.fill(
-            [cache.identity | message_id for message_id in (*cache.kept, *active)],
-            [*map(creation_of, cache.kept.values()), *active.values()],
-        )
+        order, identity = ExpiryOrder(self._caches.get), cache.identity
+        order.fill([identity | message_id for message_id in cache.kept], creations_of(cache.kept.values()))
+        for message_id, entry in cache.by_id.items():
+            if entry.time_due is not None:  # Otherwise it is just being passed on, and gets its place after that.
+                order.append(identity | message_id, entry.created_at)
         return order
 
     def _forget_first(self) -> bool:
