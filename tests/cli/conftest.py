@@ -13,8 +13,21 @@ import attrs
 import pytest
 import trio
 
-from trio_coap import Block, Code, ProblemDetails, Request, Response, Server, Site, StreamedBody, serve
+from trio_coap import (
+    Block,
+    Code,
+    ProblemDetails,
+    Request,
+    Response,
+    Server,
+    Site,
+    StreamedBody,
+    StreamedRequest,
+    block_policy,
+    serve,
+)
 from trio_coap.cli.main import main
+from trio_coap.cli.progress import PATIENCE
 
 
 @attrs.frozen
@@ -120,6 +133,16 @@ def make_site(peer: Peer) -> Site:
     def keep(request: Request) -> Response:
         peer.requests.append(request)
         return Response(Code.CHANGED, request.payload[::-1])
+
+    @site.put("/slow")
+    @block_policy(streams=True)
+    async def slow(request: StreamedRequest) -> Response:
+        pieces: list[bytes] = []
+        async for piece in request.stream():
+            if len(pieces) == 4:
+                await trio.sleep(2 * PATIENCE)  # Long enough for a bar.
+            pieces.append(piece)
+        return Response(Code.CHANGED, b"".join(pieces)[::-1])
 
     @site.get("/failing")
     async def failing(request: Request) -> StreamedBody:

@@ -41,7 +41,10 @@ class OrderMachine(RuleBasedStateMachine):
         return [(self.caches[number], message_id, created_at) for number, message_id, created_at, _ in self.model]
 
     @rule(
-        number=st.integers(1, 3), count=st.integers(1, 40), is_harmless=st.booleans(), delay=st.sampled_from([0.001, 1.0])
+        number=st.integers(1, 3),
+        count=st.integers(1, 40),
+        is_harmless=st.booleans(),
+        delay=st.sampled_from([0.001, 1.0]),
     )
     def add(self, number: int, count: int, is_harmless: bool, delay: float) -> None:
         for _ in range(count):
