@@ -88,7 +88,7 @@ class Memory:
         if entry.reply_octets and not entry.is_multicast:  # Nearly always: the others have more to be asked.
             cache.keep(entry, entry._datagram, entry.reply_octets)
         elif entry.owes_acknowledgement:
-            queue.push(entry, now + self._local.parameters.empty_ack_delay)
+            queue.append(entry, now + self._local.parameters.empty_ack_delay)
         elif entry.respond_at is not None:
             queue.push(entry, entry.respond_at)
         else:
