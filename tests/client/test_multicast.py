@@ -382,7 +382,7 @@ async def test_it_can_be_cancelled_at_any_await(coap_network: VirtualNetwork, au
             assert_nothing_is_left(link.endpoint)
 
         for is_waiting in (True, False):
-            assert await cancel_at_every_await(operation, check, is_waiting=is_waiting) >= 10
+            assert await cancel_at_every_await(operation, check, is_waiting=is_waiting) >= 5
 
 
 async def test_an_error_is_a_response_like_any_other(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:

@@ -131,19 +131,24 @@ class Attempt:
         """Stay with the address that is being tried, because it has answered."""
         self._others = ()
 
-    def send_again(self, request: Request, *, with_new_token: bool = False) -> None:
+    def send_again(self, request: Request, now: float, *, with_new_token: bool = False) -> None:
         """Send *request*, which has not been sent yet, to the address that has answered.
+
+        Args:
+          request: its message ID and token are set here.
+          now: the current time, in seconds.
+          with_new_token: whether it gets a token of its own.
 
         Raises:
           LocalProtocolError: if it cannot be sent.
           trio.ClosedResourceError: if the endpoint has been closed.
         """
-        self.complete(self._endpoint.clock())
+        self.complete(now)
         request.message_id = None
         if with_new_token:
             self._drop_token()
             self._listen(request)
-        self._send(request)
+        self._send(request, now)
 
     def complete(self, now: float) -> None:
         """Stop sending: the request has arrived, or is not wanted any more."""
@@ -202,11 +207,11 @@ class Attempt:
         self._key = key = (remote, token)
         endpoint.tokens[key] = self._listener
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: Request, now: float | None = None) -> None:
         self.request = request
         self.entry = None
         key = self._key
-        entry = self._endpoint.send(request, parameters=self._parameters, listener=self)
+        entry = self._endpoint.send(request, now=now, parameters=self._parameters, listener=self)
         # A send that failed at once has already gone on to the next address, or to the end.
         if self._key != key:
             return

@@ -14,7 +14,7 @@ import trio
 from trio_coap.messaging.local import LocalEndpoint
 from trio_coap.messaging.sent import DEFAULT_MAX_AGE
 from trio_coap.wire.codes import Code
-from trio_coap.wire.message import EndpointAddress, Response
+from trio_coap.wire.message import EndpointAddress, Request, Response
 
 MAX_HELD_REMOTES = 1024
 """Remote endpoints that requests are held back from: a client has few of them, and one that crawls a network must not
@@ -59,6 +59,10 @@ class Backpressure:
         assert remote is not None
         del self._until[remote]
         return None
+
+    def is_held(self, request: Request) -> bool:
+        """Return whether *request* may not go now."""
+        return self.held_until(request.destination_endpoint, self._endpoint.clock()) is not None
 
     async def wait(self, remote: EndpointAddress | None) -> None:
         """Wait until requests may go to *remote*; a checkpoint only if that is not now."""

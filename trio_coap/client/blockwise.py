@@ -30,6 +30,7 @@ from trio_coap.client.transfer import (
     BlockTransferError,
     BodyTooLarge,
     Conversation,
+    Follow,
     Progress,
     RepresentationChanged,
     RequestTags,
@@ -91,6 +92,8 @@ class Upload:
         self._tags = tags
         self._progress = progress
         self._size = block_size or MAX_BLOCK_SIZE
+        self._start = 0
+        self._common: Options | None = None
         self._early = Options(block2=Block.of(0, False, block_size)) if block_size else NO_OPTIONS
         self._has_own_tag = bool(conversation.template.options.request_tag)
         self._tag: int | None = None
@@ -129,37 +132,59 @@ class Upload:
             self._number = None
 
     async def _send_all(self) -> Response:
-        start = 0
+        self._start = 0
+        self._common = None
         while True:
-            payload, is_more = await self._body.read_block(start, self._size)
+            payload, is_more = await self._body.read_block(self._start, self._size)
             self._progress.to_send = self._body.size
-            if max(self._body.size or 0, start + len(payload)) > (MAX_BLOCK_NUMBER + 1) * self._size:
+            if max(self._body.size or 0, self._start + len(payload)) > (MAX_BLOCK_NUMBER + 1) * self._size:
                 raise LocalProtocolError(
                     f"blocks of {self._size} octets are too small for the body (RFC 7959 section 2.2)"
                 )
-            response = await self._send_block(start, payload, is_more)
+            response = await self._send_block(self._start, payload, is_more)
             block = response.options.block1
             if block is not None and block.size_exponent == 7:
                 raise BlockTransferError("the server answered with the reserved block size 7", response)
-            if await self._must_restart(response, block, start):
+            if await self._must_restart(response, block, self._start):
                 raise _RestartNeeded
             if not response.code.is_success:
                 return response
             if not is_more:
                 if response.code == Code.CONTINUE:
                     raise BlockTransferError("the server wants more (2.31), where all has been sent", response)
-                self._progress.sent = start + len(payload)
+                self._progress.sent = self._start + len(payload)
                 self._progress.to_send = self._body.size
                 return response
-            if block is None or block.number != start // self._size:
+            if block is None or block.number != self._start // self._size:
                 seen = "no block" if block is None else f"block {block.number}"
                 raise BlockTransferError(
-                    f"the server answered for {seen}, not for block {start // self._size} of {self._size} octets",
+                    f"the server answered for {seen}, not for block {self._start // self._size} of {self._size} octets",
                     response,
                 )
-            start += len(payload)
-            self._progress.sent = start
-            self._size = min(self._size, block.size)
+            self._block_arrived(block)
+
+    def _block_arrived(self, block: Block) -> None:
+        """Go on behind the block that was sent last, which is not the last one: the server has answered for it."""
+        self._start += self._size
+        self._progress.sent = self._start
+        self._size = min(self._size, block.size)
+
+    def _follow(self, response: Response) -> tuple[bytes, Options] | None:
+        """Return payload and options of the next block, unless that is the last one, or there is more to be decided."""
+        block = response.options.block1
+        if response.code is not Code.CONTINUE or block is None or block.size_exponent == 7:
+            return None
+        start, size = self._start + self._size, min(self._size, block.size)
+        following = self._body.block_at_hand(start, size)
+        if block.number != self._start // self._size or following is None or not following[1]:
+            return None
+        if (self._body.size or 0) > (MAX_BLOCK_NUMBER + 1) * size:
+            return None
+        self._block_arrived(block)
+        common = self._common
+        if common is None:
+            common = self._common = self._conversation.options_of(self.options, _LATER_BLOCKS_LACK)
+        return following[0], common.with_uint(_BLOCK1, Block.of(start // size, True, size).to_uint())
 
     async def _send_block(self, start: int, payload: bytes, is_more: bool) -> Response:
         options = NO_OPTIONS if is_more else self._early
@@ -183,7 +208,8 @@ class Upload:
             answer, self._answer = self._answer, None
             return answer
         without = _LATER_BLOCKS_LACK if start else NOTHING
-        return await self._conversation.ask(payload, options=options, without=without)
+        follow = self._follow if is_more else None
+        return await self._conversation.ask(payload, options=options, without=without, follow=follow)
 
     async def _must_restart(self, response: Response, block: Block | None, start: int) -> bool:
         """Say whether *response* asks for the body once more, and the body can be read once more."""
@@ -236,6 +262,7 @@ class Download:
         self._begin(first)
 
     def _begin(self, first: Response) -> None:
+        self._common: Options | None = None
         self.first = first
         self.response = first
         self.payload = first.payload
@@ -260,14 +287,26 @@ class Download:
           RepresentationChanged: if the block belongs to another version of the representation.
           BlockTransferError: if it does not fit.
         """
+        return self._take(await self._ask(self._next_block()))
+
+    def _next_block(self) -> Block:
+        """Return what is asked for next.
+
+        Raises:
+          BlockTransferError: if no block has such a number.
+        """
         block = self.response.options.block2
         assert block is not None
         size = min(block.size, self._limit)
         start = self.offset + len(self.payload)
         if start // size > MAX_BLOCK_NUMBER:
             raise BlockTransferError(f"blocks of {size} octets end at octet {start}; there is more", self.response)
-        response = await self._ask(Block.of(start // size, False, size))
-        if response.code != self.first.code:
+        return Block.of(start // size, False, size)
+
+    def _take(self, response: Response) -> bool:
+        """Take what answers the request for the next block, as :meth:`advance` says."""
+        first = self.first
+        if response.code != first.code:
             if not response.code.is_success:
                 self.response = response
                 self._upload.end()
@@ -275,12 +314,12 @@ class Download:
             if response.code == Code.VALID:
                 # It has become one that the request names by its ETag.
                 raise RepresentationChanged("the representation changed while it was read", response)
-            raise BlockTransferError(f"a block of a {self.first.code} is a {response.code}", response)
-        if response.options.etag != self.first.options.etag:
+            raise BlockTransferError(f"a block of a {first.code} is a {response.code}", response)
+        if response.options.etag != first.options.etag:
             raise RepresentationChanged("the representation changed while it was read", response)
-        if response.options.content_format != self.first.options.content_format:
+        if response.options.content_format != first.options.content_format:
             raise BlockTransferError("the blocks of the body differ in Content-Format (RFC 7959 section 2.3)", response)
-        self.offset = start
+        self.offset += len(self.payload)
         self.payload = response.payload
         self.response = response
         self._accept(response)
@@ -313,11 +352,27 @@ class Download:
         """
         body = bytearray(self.payload)
         self._check_limit(len(body), max_body)
-        while not self.is_complete:
-            if not await self.advance():
-                return self.response
+
+        def follow(response: Response) -> tuple[bytes, Options] | None:
+            block = response.options.block2
+            if block is None or not block.more or response.code is not self.first.code:
+                return None  # The last block, or something else instead.
+            take(response)
+            if self._common is None:
+                self._common = self._conversation.options_of(self._upload.options, _REQUESTS_FOR_BLOCKS_LACK)
+            return self._upload.repeated_payload, self._common.with_uint(_BLOCK2, self._next_block().to_uint())
+
+        def take(response: Response) -> bool:
+            nonlocal body
+            if not self._take(response):
+                return False
             body += self.payload
             self._check_limit(len(body), max_body)
+            return True
+
+        while not self.is_complete:
+            if not take(await self._ask(self._next_block(), follow)):
+                return self.response
         response = self.response
         if response.options.block2 is not None or (response.code.is_success and response.options.block1 is not None):
             # What is whole is no block any more.
@@ -328,10 +383,13 @@ class Download:
         if max(octets, self.response.options.size2 or 0) > max_body:
             raise BodyTooLarge(f"the body of the response is larger than {max_body} octets", self.response)
 
-    async def _ask(self, block: Block) -> Response:
-        options = self._upload.options.with_uint(_BLOCK2, block.to_uint())
-        without = _REQUESTS_FOR_BLOCKS_LACK
-        return await self._conversation.ask(self._upload.repeated_payload, options=options, without=without)
+    async def _ask(self, block: Block, follow: Follow | None = None) -> Response:
+        return await self._conversation.ask(
+            self._upload.repeated_payload,
+            options=self._upload.options.with_uint(_BLOCK2, block.to_uint()),
+            without=_REQUESTS_FOR_BLOCKS_LACK,
+            follow=follow,
+        )
 
     def _accept(self, response: Response) -> None:
         """Check where the block of *response* belongs, and take note of the progress."""

@@ -296,7 +296,7 @@ class Observation:
         self._has_heard = False
         try:
             # Of a registration that holds the token is kept (section 3.3.1), as long as one can tell old from new.
-            self._attempt.send_again(registration, with_new_token=afresh or not self._is_observed)
+            self._attempt.send_again(registration, now, with_new_token=afresh or not self._is_observed)
         except (LocalProtocolError, trio.ClosedResourceError) as exc:
             self.request_failed(exc)
             return

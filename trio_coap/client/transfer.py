@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import final
 
 import attrs
@@ -36,6 +37,9 @@ MAX_BLOCK_SIZE = 1024
 
 ECHO = 252
 """The number of the Echo option."""
+
+Follow = Callable[[Response], "tuple[bytes, Options] | None"]
+"""Says which request follows a response, by payload and options; None if that is for who waits."""
 
 NO_OPTIONS = Options()
 NOTHING: frozenset[int] = frozenset()
@@ -177,14 +181,20 @@ class Conversation:
         self._targets: Sequence[Request] | None = None
 
     async def ask(
-        self, payload: bytes, *, options: Options = NO_OPTIONS, without: frozenset[int] = NOTHING
+        self,
+        payload: bytes,
+        *,
+        options: Options = NO_OPTIONS,
+        without: frozenset[int] = NOTHING,
+        follow: Follow | None = None,
     ) -> Response:
-        """Send a request and return the response.
+        """Send a request and return the response, or that to the last of those that follow.
 
         Args:
           payload: of this request.
           options: in addition to those of all requests.
           without: numbers of those that this request leaves out.
+          follow: says what follows, once one address has answered; see :meth:`options_of`.
 
         Raises:
           CoapError: see :meth:`RequestHandle.receive`.
@@ -199,7 +209,7 @@ class Conversation:
                 requests = self._again(payload, options, without)
         else:
             requests = self._again(payload, options, without)
-        response = await self._exchange(requests)
+        response = await self._exchange(requests, None if follow is None else partial(self._next, requests, follow))
         if len(requests) > 1:
             answered = response.source_endpoint
             self._targets = [target for target in self._targets if target.destination_endpoint == answered]
@@ -209,8 +219,23 @@ class Conversation:
         # It goes to the endpoint that gave the Echo, and to no other.
         return await self._exchange(self._again(payload, options + Options(echo=echo), without | {ECHO}))
 
-    def _exchange(self, requests: Sequence[Request]) -> Coroutine[object, object, Response]:
-        exchange = Exchange(self._endpoint, self._parameters, self._backpressure)
+    def options_of(self, options: Options, without: frozenset[int]) -> Options:
+        """Return the options of a request to the address that has answered, as :meth:`ask` takes them."""
+        assert self._targets is not None
+        return self._targets[0].options.without(*without) + options
+
+    def _next(self, requests: Sequence[Request], follow: Follow, response: Response) -> Request | None:
+        """Return the request that follows *response* at once, if there is one, and nothing holds it back."""
+        assert self._targets is not None
+        if len(requests) > 1 or (self._backpressure is not None and self._backpressure.is_held(requests[0])):
+            return None
+        following = follow(response)
+        return None if following is None else _again(self._targets[0], *following)
+
+    def _exchange(
+        self, requests: Sequence[Request], follow: Callable[[Response], Request | None] | None = None
+    ) -> Coroutine[object, object, Response]:
+        exchange = Exchange(self._endpoint, self._parameters, self._backpressure, follow)
         return exchange.run(requests) if self._backpressure is None else self._wait_and_run(exchange, requests)
 
     async def _wait_and_run(self, exchange: Exchange, requests: Sequence[Request]) -> Response:

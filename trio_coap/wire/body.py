@@ -77,6 +77,11 @@ class BodyReader:
         else:
             raise LocalProtocolError(f"a body is octets, a file, or an iterable of octets, not {shorten(source)}")
 
+    def block_at_hand(self, start: int, size: int) -> tuple[bytes, bool] | None:
+        """Return what :meth:`read_block` does, if the whole body is at hand; else None."""
+        octets = self._octets
+        return None if octets is None else (octets[start : start + size], start + size < len(octets))
+
     async def read_block(self, start: int, size: int) -> tuple[bytes, bool]:
         """Return the octets from *start* on, *size* of them if there are so many, and whether more follow.
 
@@ -86,8 +91,9 @@ class BodyReader:
           BodyConsumed: if *start* lies in a part that is gone, or an earlier read failed.
           TypeError: if an iterable gives something else than octets.
         """
-        if self._octets is not None:
-            return self._octets[start : start + size], start + size < len(self._octets)
+        block_at_hand = self.block_at_hand(start, size)
+        if block_at_hand is not None:
+            return block_at_hand
         if not self._is_open:
             await self._open()
         if start < self._buffer_at:
