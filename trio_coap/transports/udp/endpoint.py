@@ -25,6 +25,7 @@ from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
+from trio_coap.transports.udp.batch import BatchSize
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
 from trio_coap.transports.udp.following import GroupFollower
@@ -39,9 +40,6 @@ from trio_coap.wire.recent import Recent
 if TYPE_CHECKING:
     from trio_coap.messaging.statistics import EndpointStatistics
 
-BATCH = 32
-"""Datagrams read in one go before other tasks get their turn."""
-
 MAX_SOURCES = 4096
 """Source addresses whose endpoint is kept at hand, or twice as many."""
 
@@ -55,6 +53,7 @@ class SocketEndpoint(DrivenEndpoint):
         self._packet_info: PacketInfo | None = None
         self._reports_errors = False
         self._has_errors = False
+        self._batch = BatchSize()
         self._socket_changed = trio.Event()
         self._sources: Recent[tuple[Any, ...], Endpoint] = Recent(MAX_SOURCES)
         self._multicast_hops = 1
@@ -320,9 +319,10 @@ class SocketEndpoint(DrivenEndpoint):
                 await trio.lowlevel.checkpoint()
 
     def _receive_batch(self) -> bool:
-        """Read and deliver at most BATCH datagrams; False when there are no more."""
+        """Read and deliver as many datagrams as are worth trying; False when the system will say whether there are more."""
         now = trio.current_time()
-        for count in range(BATCH):
+        batch = self._batch.datagrams
+        for count in range(batch):
             sock = self._socket
             if sock is None:
                 return False
@@ -340,6 +340,7 @@ class SocketEndpoint(DrivenEndpoint):
             except BlockingIOError:
                 if count == 0 or self._has_errors:
                     self._process_errors(sock, now)
+                self._batch.learn(count)
                 return False
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
@@ -349,7 +350,8 @@ class SocketEndpoint(DrivenEndpoint):
                 self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
             self._process_errors(self._socket, now)
-        return True
+        self._batch.learn(batch)
+        return batch > 1
 
     def _process_errors(self, sock: socket.socket, now: float) -> None:
         """Drain the error queue: a wake-up that brings no datagram means that something is in it."""
