@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_coap.server.workers import Running, Workers
+from trio_coap.server.workers import MAX_AT_ONCE, Running, Workers
 
 
 class Log:
@@ -73,6 +73,23 @@ async def test_they_begin_in_the_order_in_which_they_came(log: Log) -> None:
     log.may_end.set()
     await wait_all_tasks_blocked()
     assert log.begun == [0, 1, 2, 3]
+
+
+async def test_handlers_that_have_others_run_for_ever_do_not_stop_the_rest(nursery: trio.Nursery) -> None:
+    workers = Workers(nursery)
+    count = 0
+
+    async def job() -> None:
+        nonlocal count
+        count += 1
+        workers.start(Running(), job())
+
+    workers.start(Running(), job())
+    for _ in range(100):
+        await trio.lowlevel.checkpoint()
+    assert 10 < count <= 100 * MAX_AT_ONCE
+    nursery.cancel_scope.cancel()
+    workers.start = lambda running, job: job.close()  # type: ignore[method-assign]
 
 
 async def test_what_is_cancelled_before_it_begins_ends_where_it_first_waits(log: Log) -> None:

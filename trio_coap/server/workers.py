@@ -19,6 +19,9 @@ import trio
 MAX_IDLE = 64
 """Tasks that wait for a handler, at most: two batches of datagrams keep so many busy."""
 
+MAX_AT_ONCE = 64
+"""Handlers that a task runs in one turn, at most: they may have others run, which may have others run."""
+
 Job = Coroutine[Any, Any, None]
 
 
@@ -104,8 +107,9 @@ class Workers:
         with worker.scope:
             try:
                 while True:
-                    while self._jobs:
-                        if await self._run_next(worker):
+                    for _ in range(min(len(self._jobs), MAX_AT_ONCE)):
+                        # Another task may have taken the rest while this one waited.
+                        if self._jobs and await self._run_next(worker):
                             return
                     self._hand_over(worker)
                     if len(self._idle) >= MAX_IDLE:
