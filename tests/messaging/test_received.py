@@ -459,3 +459,20 @@ def test_an_entry_knows_where_its_message_came_from() -> None:
     assert entry.message.destination_endpoint is engine
     assert entry.cache is entry.remote.rcvd_cache
     assert entry.expires_at == 247
+
+
+# Beyond what is usual
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_at_a_time_that_was_assigned_an_entry_goes_and_nothing_is_sent(answers: bool) -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content() if answers else None)
+    engine.hear(get(type=NON, message_id=1), PEER)
+    engine.outbox.clear()
+    entry = engine.state_of(PEER).rcvd_cache[1]
+    entry.time_due = 100.0
+    engine.run_until(100.0)
+    assert engine.outbox == []
+    assert entry.cache is None
+    assert engine.counters.received == engine.counters.received_octets == 0

@@ -241,7 +241,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             self._respond_after_leisure(now)
         elif self.owes_acknowledgement:
             self.reply()
-        elif not self.is_kept and now < self._expires(self.created_at):
+        elif self.is_multicast and self.reply_octets and not self.is_kept and now < self._expires(self.created_at):
             self.keep()
             self._repeat()
         else:
