@@ -476,3 +476,41 @@ def test_at_a_time_that_was_assigned_an_entry_goes_and_nothing_is_sent(answers: 
     assert engine.outbox == []
     assert entry.cache is None
     assert engine.counters.received == engine.counters.received_octets == 0
+
+
+class Leaving(Server):
+    """Who answers, and goes at once."""
+
+    def __init__(self, engine: EngineEndpoint) -> None:
+        super().__init__(content())
+        self.engine = engine
+
+    def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
+        super().request_received(request, entry, now)
+        self.engine.end_leisure(now)
+        self.engine.abandon()
+
+
+def test_an_endpoint_that_closes_while_a_request_is_passed_on_does_not_remember_it() -> None:
+    engine = make_engine()
+    engine.request_listener = Leaving(engine)
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    assert engine.take_one().type is NON
+    assert engine.counters.received == engine.counters.received_octets == 0
+    assert engine.queue.earliest() == float("inf")
+    assert len(engine.queue) == 0
+
+
+def test_an_answer_whose_leisure_ends_while_the_request_is_passed_on_is_remembered() -> None:
+    engine = make_engine()
+    server = Leaving(engine)
+    engine.abandon = lambda: None  # type: ignore[method-assign]
+    engine.request_listener = server
+    for _ in range(2):
+        engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+        engine.run_until(engine.now + 10)
+    first, second = engine.take()
+    assert first == second
+    assert len(server.entries) == 1
+    engine.run_until(1000.0)
+    assert engine.counters.received == engine.counters.received_octets == 0

@@ -339,7 +339,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         assert self._delayed is not None
         response, _, parameters, listener = self._delayed
         self._delayed = None
-        self.keep()
+        if not self.is_being_passed_on:  # Otherwise it gets its place after that.
+            self.keep()
         try:
             self._respond(response, now, parameters, listener)
         except LocalProtocolError:
