@@ -464,6 +464,20 @@ def test_an_entry_knows_where_its_message_came_from() -> None:
 # Beyond what is usual
 
 
+def test_of_two_answers_to_a_group_request_the_first_is_not_lost() -> None:
+    engine = make_engine()
+    engine.request_listener = server = Server(content())
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    (entry,) = server.entries
+    entry.respond(Response(Code.CONTENT, b"second"), 0.0)
+    assert engine.take_one().payload == b"second"
+    engine.run_until(engine.parameters.default_leisure)
+    assert engine.take_one().payload == b"22.3 C"
+    assert entry.respond_at is None
+    engine.run_until(1000.0)
+    assert engine.statistics().remotes == engine.counters.received == engine.counters.received_octets == 0
+
+
 @pytest.mark.parametrize("answers", [False, True])
 def test_at_a_time_that_was_assigned_an_entry_goes_and_nothing_is_sent(answers: bool) -> None:
     engine = make_engine()

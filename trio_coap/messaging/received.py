@@ -413,8 +413,8 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
         kept, remote = len(octets), self._remote
         remote.received_octets += kept
         remote.local.counters.received_octets += kept
-        if self.queue_time is None and not self.is_kept:
-            return  # It is just being passed on.
+        if (self.queue_time is None and not self.is_kept) or self._delayed is not None:
+            return  # It is just being passed on, or has another response to send.
         self.keep()
         if self.is_forgettable and not self.is_harmless:
             remote.local.memory.may_be_forgotten_after_all(self)
