@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,8 +16,7 @@ from trio_coap.messaging.expiry import MESSAGE_ID_BITS, ExpiryOrder
 from trio_coap.messaging.parameters import Limits
 from trio_coap.messaging.receivedcache import ReceivedCache
 from trio_coap.messaging.records import pack_header
-from trio_coap.wire.codes import ACK, CON, NON, Code
-from trio_coap.wire.message import Message, Request, Response
+from trio_coap.wire.codes import NON
 
 HARMLESS = bytes.fromhex("40010000")
 """The datagram of a GET."""
@@ -206,106 +208,4 @@ def test_an_endpoint_that_closes_forgets_all() -> None:
     assert len(engine.queue) == 0
 
 
-# Entries of what is kept
-
-
-def remembered(request: Request | None = None) -> EngineEndpoint:
-    engine = serving(1000)
-    engine.hear(request or get(message_id=1), PEER, OURS)
-    engine.outbox.clear()
-    return engine
-
-
-def test_an_entry_of_what_is_kept_knows_all_that_it_knew() -> None:
-    engine = remembered()
-    entry = engine.state_of(PEER).rcvd_cache[1]
-    assert entry.message.type is CON
-    assert entry.message.options.uri_path == ("t",)
-    assert entry.message.message_id == entry.message_id == 1
-    assert entry.message.source_endpoint is PEER
-    assert entry.local_address is OURS
-    assert entry.reply_message is not None
-    assert (entry.reply_message.type, entry.reply_message.code) == (ACK, Code.CONTENT)
-    assert entry.created_at == entry.activated_at == 0.0
-    assert entry.time_due == entry.expires_at == 247
-    assert entry.reception_count == 1
-    assert entry.cache is engine.state_of(PEER).rcvd_cache
-
-
-def test_another_address_of_ours_is_not_forgotten() -> None:
-    engine = remembered()
-    ours = Endpoint(("192.0.2.77", 5683))
-    engine.hear(get(message_id=2), PEER, ours)
-    engine.hear(get(message_id=3), PEER)
-    cache = engine.state_of(PEER).rcvd_cache
-    assert [cache[message_id].local_address for message_id in (1, 2, 3)] == [OURS, ours, None]
-
-
-def test_the_queue_has_what_is_kept() -> None:
-    engine = remembered()
-    engine.request_listener = Server()
-    engine.hear(get(type=NON, message_id=2), PEER)
-    assert [entry.message_id for entry in engine.queue] == [2, 1]  # type: ignore[union-attr]
-    assert len(engine.queue) == 2
-    assert engine.queue.earliest() == 145
-    first = engine.queue.peek()
-    assert first is not None
-    assert first.message_id == 2  # type: ignore[union-attr]
-    assert engine.queue.peek(100) is None
-
-
-def test_processing_an_entry_early_forgets_it() -> None:
-    engine = remembered()
-    entry = engine.state_of(PEER).rcvd_cache[1]
-    entry.process_timeout(1.0)
-    assert entry.cache is None
-    assert entry.time_due is None
-    assert engine.statistics().remotes == 0
-
-
-def test_an_entry_can_be_given_another_time() -> None:
-    engine = remembered()
-    entry = engine.state_of(PEER).rcvd_cache[1]
-    entry.time_due = 100
-    assert engine.state_of(PEER).rcvd_cache[1] is entry
-    assert engine.queue.earliest() == entry.time_due == 100
-
-
-def test_two_entries_of_one_message_say_the_same() -> None:
-    engine = remembered()
-    cache = engine.state_of(PEER).rcvd_cache
-    one, other = cache[1], cache[1]
-    engine.hear(get(message_id=1), PEER)
-    assert one.reception_count == other.reception_count == 2
-    one.time_due = 100.0
-    assert other.time_due == one.time_due == 100.0
-    other.time_due = 50.0
-    assert one.time_due == 50.0
-    assert len(engine.queue) == 1
-
-
-def test_late_responses_are_kept_too() -> None:
-    engine = make_engine()
-    server = Server()
-    engine.request_listener = server
-    engine.hear(get(type=NON, message_id=1), PEER)
-    (entry,) = server.entries
-    assert entry.is_kept
-    entry.respond(Response(Code.CONTENT, b"late"), 3.0)
-    (sent,) = engine.take()
-    engine.hear(get(type=NON, message_id=1), PEER)
-    assert engine.take() == [sent]
-    assert engine.state_of(PEER).rcvd_cache[1].reply_message == sent
-
-
-def test_a_message_stands_for_its_id() -> None:
-    engine = remembered()
-    cache = engine.state_of(PEER).rcvd_cache
-    message = Message(type=CON, message_id=1)
-    assert message in cache
-    assert cache[message].message_id == 1
-    assert cache.get(message) is not None
-    assert cache.get(7) is None
-    assert cache.get(7, "nothing") == "nothing"
-    assert list(cache) == list(cache.keys()) == [1]
-    assert [message_id for message_id, _ in cache.items()] == [1]
+# How much is looked at
