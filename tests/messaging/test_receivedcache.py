@@ -124,4 +124,35 @@ def test_a_message_stands_for_its_id() -> None:
 ELSEWHERE = Endpoint(("192.0.2.77", 5683))
 
 
+def test_a_repeated_reply_leaves_from_the_address_that_was_asked() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    addresses = {1: GROUP, 2: OURS, 3: ELSEWHERE, 4: None, 5: OURS}
+    for message_id, local_address in addresses.items():
+        engine.hear(get(type=NON, message_id=message_id), PEER, local_address)
+    engine.run_until(10)
+    for _ in range(2):
+        engine.outbox.clear()
+        for message_id, local_address in addresses.items():
+            engine.hear(get(type=NON, message_id=message_id), PEER, local_address)
+            engine.run_until(engine.now + 10)
+        assert [datagram.local_address for datagram in engine.outbox] == list(addresses.values())
+
+
+def test_another_address_may_become_the_usual_one() -> None:
+    engine = serving(1000)
+    engine.hear(get(type=NON, message_id=0), PEER, GROUP)
+    engine.run_until(100)
+    for message_id in range(1, 100):
+        engine.hear(get(message_id=message_id), PEER, OURS)
+    engine.run_until(200)  # By now the group request is forgotten.
+    for message_id in range(100, 200):
+        engine.hear(get(message_id=message_id), PEER, OURS)
+    cache = engine.state_of(PEER).rcvd_cache
+    assert {entry.local_address for entry in cache.values()} == {OURS}
+    engine.run_until(347)
+    assert len(cache) == 100
+    assert len(cache._elsewhere) == 0
+
+
 # Two entries of one message, and two messages with one ID

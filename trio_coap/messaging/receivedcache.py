@@ -70,7 +70,9 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
             self._note_address(message_id, entry.local_address)
 
     def _note_address(self, message_id: int, local_address: EndpointAddress | None) -> None:
-        if self._usual_address is None and len(self.kept) == 1:
+        self._elsewhere.pop(message_id, None)
+        if len(self._elsewhere) == len(self.kept) - 1:
+            # Nothing else that is kept relies on the usual one: it was a group's, or ours has changed.
             self._usual_address = local_address
         else:
             self._elsewhere[message_id] = local_address
