@@ -156,3 +156,54 @@ def test_another_address_may_become_the_usual_one() -> None:
 
 
 # Two entries of one message, and two messages with one ID
+
+
+def received(request: Request) -> tuple[EngineEndpoint, RcvdMessageCacheEntry]:
+    """Return an engine that remembers one message at a time, and the entry of a request that nobody has answered."""
+    engine, server = make_engine(limits=Limits(max_remembered=1)), Server()
+    engine.request_listener = server
+    engine.hear(request, PEER)
+    return engine, server.entries[0]
+
+
+def forgotten(engine: EngineEndpoint) -> bool:
+    """Let all expire, and return whether nothing is left."""
+    engine.run_until(1000)
+    counters = engine.counters
+    return counters.received == counters.received_octets == len(engine.queue) == engine.statistics().remotes == 0
+
+
+def test_two_entries_of_one_message_remember_the_first_answer() -> None:
+    engine, entry = received(get(type=NON, message_id=1))
+    other = engine.state_of(PEER).rcvd_cache[1]
+    entry.respond(Response(Code.CONTENT, b"first"), 0.0)
+    other.respond(Response(Code.CONTENT, b"the second one"), 0.0)
+    first, _ = engine.take()
+    engine.hear(get(type=NON, message_id=1), PEER)
+    assert engine.take() == [first]
+    assert engine.state_of(PEER).received_octets == len(get(type=NON, message_id=1).encode()) + len(first.encode())
+    assert forgotten(engine)
+
+
+def test_an_entry_that_was_given_a_time_does_not_outlive_its_message() -> None:
+    engine, entry = received(get(type=NON, message_id=1))
+    engine.state_of(PEER).rcvd_cache[1].time_due = 50.0
+    entry.respond(Response(Code.CONTENT), 0.0)
+    assert len(engine.take()) == 1
+    assert entry.time_due == 145
+    assert forgotten(engine)
+    assert engine.outbox == []
+
+
+def test_an_answer_is_not_taken_for_that_to_another_message_with_its_id() -> None:
+    engine, entry = received(get(type=NON, message_id=1))
+    engine.hear(get(type=NON, message_id=2), PEER)  # One more than is remembered.
+    engine.hear(get("another", message_id=1), PEER)
+    assert entry.cache is None
+    entry.respond(Response(Code.CONTENT, b"late"), 0.0)
+    engine.run_until(1)
+    late, acknowledgement = engine.take()
+    assert (late.payload, acknowledgement) == (b"late", Message(type=ACK, message_id=1))
+    engine.hear(get("another", message_id=1), PEER)
+    assert engine.take() == [acknowledgement]
+    assert forgotten(engine)

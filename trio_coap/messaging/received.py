@@ -289,6 +289,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             to be acknowledged, or *reset* is given with a message.
         """
         self._require_cache()
+        self._look_up_reply()
         self._check_reply(message)
         if reset and message is not None:
             raise LocalProtocolError("a Reset is empty; give either reset or a message")
@@ -384,8 +385,17 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
 
         A duplicate of a NON gets the first response again; what comes after it are notifications.
         """
-        if not self.reply_octets and self.cache is not None:
+        if self.cache is None:
+            return
+        self._look_up_reply()
+        if not self.reply_octets:
             self._complete(octets)
+
+    def _look_up_reply(self) -> None:
+        """Take over the reply that the message got through another entry, made of the same record."""
+        if self.is_kept and not self.reply_octets:
+            assert self.message_id is not None
+            self.reply_octets = self._remote.rcvd_cache.reply_of(self.message_id)
 
     def _check_reply(self, message: Message | None) -> None:
         diagnostic = None
@@ -422,9 +432,20 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     def keep(self) -> None:
         """Let what only waits for the end of its ID's lifetime become a record, or write it anew."""
         remote = self._remote
-        if self.queue_time is not None:
+        cache = remote.rcvd_cache
+        if self.is_kept:
+            cache.revive(self)  # Another entry of the record may stand for the message.
+        elif self.queue_time is not None:
             remote.local.queue.discard(self)
-        remote.rcvd_cache.keep(self, self._datagram, self.reply_octets)
+        cache.keep(self, self._datagram, self.reply_octets)
+
+    def is_of_record(self, record: bytes) -> bool:
+        """Return whether *record* is of the same message."""
+        return records.is_of(record, self.created_at, self._datagram)
+
+    def is_of_same_message(self, other: RcvdMessageCacheEntry) -> bool:
+        """Return whether *other* is an entry of the same message."""
+        return self.created_at == other.created_at and self._datagram == other._datagram
 
     def _expires(self, since: float) -> float:
         parameters = self.parameters

@@ -91,8 +91,28 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
 
     def has(self, entry: RcvdMessageCacheEntry) -> bool:
         """Return whether the message of *entry* is still remembered, and is not another one that has its ID by now."""
-        assert entry.message_id is not None
-        return self.creation_of(entry.message_id) == entry.created_at
+        message_id = entry.message_id
+        assert message_id is not None
+        record = self.kept.get(message_id)
+        if record is not None:
+            return entry.is_of_record(record)
+        active = self.by_id.get(message_id)
+        return active is not None and active.is_of_same_message(entry)
+
+    def reply_of(self, message_id: int) -> bytes:
+        """Return the datagram of the reply to a message that there must be; empty if it has none."""
+        record = self.kept.get(message_id)
+        return self.by_id[message_id].reply_octets if record is None else records.reply_of(record)
+
+    def is_confirmable(self, message_id: int) -> bool:
+        """Return whether the message with an ID, which there must be, is a CON."""
+        record = self.kept.get(message_id)
+        return self.by_id[message_id].is_confirmable if record is None else not record[records.HEADER_LENGTH] & 0x30
+
+    def awaits_leisure(self, message_id: int) -> bool:
+        """Return whether the message with an ID is a group request whose response waits for its moment."""
+        entry = self.by_id.get(message_id)
+        return entry is not None and entry.respond_at is not None
 
     def find(self, message_id: int) -> RcvdMessageCacheEntry | None:
         """Return the entry with a message ID, of a record one that is made now; None if there is none."""
@@ -156,10 +176,11 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
         """Remove all messages, because the endpoint closes: the memory has forgotten them already."""
         for entry in list(self.by_id.values()):
             super()._remove(entry)
+        self.repetitions.clear()
+        self._elsewhere.clear()
         if self.kept:
             sizes = [len(record) - records.HEADER_LENGTH for record in self.kept.values()]
-            for table in (self.kept, self.repetitions, self._elsewhere):
-                table.clear()
+            self.kept.clear()
             self.state.records_removed(sum(sizes), len(sizes))
 
     def _add(self, entry: RcvdMessageCacheEntry, *, is_pending: bool = True) -> None:

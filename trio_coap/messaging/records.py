@@ -50,6 +50,18 @@ def creations_of(kept: Iterable[bytes]) -> array[float]:
     return created
 
 
+def reply_of(record: bytes) -> bytes:
+    """Return the datagram of the reply to the message of a record; empty if there is none."""
+    _, length = _HEADER.unpack_from(record)
+    return record[HEADER_LENGTH + length :]
+
+
+def is_of(record: bytes, created_at: float, datagram: bytes) -> bool:
+    """Return whether a record is of the message that came then, in seconds, as these octets."""
+    length = len(datagram)
+    return _HEADER.unpack_from(record) == (created_at, length) and record.startswith(datagram, HEADER_LENGTH)
+
+
 def is_harmless(datagram: bytes) -> bool:
     """Return whether a message is of a kind that may be executed twice."""
     return datagram[1] in _HARMLESS
