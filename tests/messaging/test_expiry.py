@@ -209,3 +209,82 @@ def test_an_endpoint_that_closes_forgets_all() -> None:
 
 
 # How much is looked at
+
+
+def places_looked_at(order: ExpiryOrder, action: Callable[[], object]) -> int:
+    """Return how many places of *order* are looked at while something is done."""
+    looked_at, find = 0, order._find
+
+    def find_and_count(number: int) -> ReceivedCache | None:
+        nonlocal looked_at
+        looked_at += 1
+        return find(number)
+
+    order._find = find_and_count
+    action()
+    order._find = find
+    return looked_at
+
+
+def test_only_a_few_places_are_looked_at_for_one_message_that_may_be_forgotten() -> None:
+    order, cache = order_of(*map(float, range(5000)), datagram=HARMFUL)
+    cache.kept[4999] = pack_header(4999.0, len(HARMLESS)) + HARMLESS
+    looks = 0
+    while order.candidate() is None:
+        looks += 1
+    assert 4 < looks < 100
+    assert order.candidate() == (cache, 4999, 4999.0)
+    assert places_looked_at(order, order.candidate) <= 2
+
+
+def test_where_nothing_may_be_forgotten_nobody_looks_twice() -> None:
+    order, cache = order_of(*map(float, range(5000)), datagram=HARMFUL)
+    for message_id in range(1, 5000):
+        del cache.kept[message_id]
+    for _ in range(100):
+        assert order.candidate() is None
+    assert places_looked_at(order, order.candidate) <= 2
+
+
+def test_only_a_few_stale_places_are_looked_at_to_know_what_is_due() -> None:
+    order, cache = order_of(*map(float, range(5000)))
+    order.lifetime = 10.0
+    for message_id in range(4999):
+        del cache.kept[message_id]
+    assert places_looked_at(order, order.earliest) < 1000
+    assert order.earliest() < 5009.0  # Too early is right, too late is not.
+    for _ in range(100):
+        order.earliest()
+    assert order.earliest() == 5009.0
+    del cache.kept[4999]
+    assert order.earliest() == math.inf
+
+
+def test_a_copy_begins_where_the_order_does() -> None:
+    order, cache = order_of(*map(float, range(1000)))
+    for message_id in range(1, 1000, 2):
+        del cache.kept[message_id]
+        order.message_removed(1 << MESSAGE_ID_BITS | message_id, 100)
+        if order._copy is not None:
+            break
+    order._drop_until(500)
+    places = len(order._keys) - order._first
+    for _ in range(places // expiry._COPIED_AT_ONCE + 1):
+        order.message_removed(0, 1000)
+    assert order._copy is None
+
+
+def test_a_remote_forgets_its_oldest_message_also_if_it_has_come_to_do_so_late() -> None:
+    engine = serving(1000)
+    for message_id in range(1000):
+        engine.hear(get(message_id=message_id), PEER)
+    cache = engine.state_of(PEER).rcvd_cache
+    assert engine.state_of(PEER).forgettable is not None
+    oldest = next(iter(cache))
+    engine.hear(get(message_id=oldest), PEER)
+    engine.hear(get(message_id=2000), PEER)
+    assert oldest not in cache
+    assert oldest + 1 in cache
+    engine.hear(get(message_id=oldest), PEER)
+    engine.hear(get(message_id=2001), PEER)
+    assert oldest in cache

@@ -243,3 +243,40 @@ def test_what_is_gone_is_not_kept_for_forgetting() -> None:
     assert len(engine.memory) == 10
     engine.run_until(145)
     assert len(engine.memory) == 0
+
+
+def test_a_remote_that_had_too_much_costs_no_places_for_what_has_expired() -> None:
+    engine, server = serving(limits=Limits(max_remembered=1000))
+    for message_id in range(1100):
+        engine.hear(get(message_id=message_id), PEER)
+    state = engine.state_of(PEER)
+    assert state.forgettable is not None
+    for number in range(20_000):  # With 494 of them remembered at a time.
+        engine.run_until(engine.now + 0.5)
+        engine.hear(get(message_id=number % 0x10000 ^ 0x8000), PEER)
+        engine.outbox.clear()
+        server.entries.clear()
+    assert engine.counters.received < 500
+    assert len(state.forgettable._keys) < 4000
+
+
+def test_a_remote_that_had_too_much_need_not_know_its_few_messages_that_are_left() -> None:
+    engine, _ = serving(limits=Limits(max_remembered=1000))
+    for message_id in range(1100):
+        engine.hear(get(message_id=message_id), PEER)
+    engine.run_until(247)
+    engine.hear(get(message_id=1), PEER)
+    assert engine.counters.received == 1
+    assert engine.state_of(PEER).forgettable is None
+
+
+def test_who_asks_when_much_may_not_be_forgotten_is_served_if_anything_may() -> None:
+    limit = 3000
+    engine, server = serving(limits=Limits(max_remembered=limit))
+    remotes = [Endpoint((f"10.0.{number >> 8}.{number & 255}", 5683)) for number in range(limit + 20)]
+    for number, remote in enumerate(remotes[: limit - 10]):
+        engine.hear(get(code=Code.POST, message_id=number), remote)
+    for number, remote in enumerate(remotes[limit - 10 :]):
+        engine.hear(get(message_id=number), remote)
+    assert len(server.entries) == len(remotes)
+    assert engine.counters.received == limit

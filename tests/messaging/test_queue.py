@@ -7,7 +7,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.messaging.engine import PEER, Server, content, get, make_engine
 from trio_coap.messaging.queue import DueQueue
+from trio_coap.messaging.timer import Timer
 
 
 class Entry:
@@ -259,3 +261,16 @@ def test_whatever_is_done_entries_come_out_by_time(steps: list[tuple[str, int, i
         times.append(due.queue_time)
         queue.discard(due)
     assert times == expected
+
+
+def test_timers_stand_among_what_a_store_keeps() -> None:
+    engine = make_engine()
+    engine.request_listener = Server(content())
+    timers = [Timer(engine.queue, lambda now: None) for _ in range(2)]
+    engine.hear(get(message_id=1), PEER)
+    for timer, time_due in zip(timers, (300.0, 100.0), strict=True):
+        timer.start(time_due)
+    (entry,) = engine.state_of(PEER).rcvd_cache.values()
+    first, second, third = engine.queue
+    assert (first, third) == (timers[1], timers[0])
+    assert second.message_id == entry.message_id  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias, final
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _MOST_STALE = 3
 
 _COPIED_AT_ONCE = 4
 """Places to look at for each message that goes out of turn: the copy is ready before as many again have gone."""
+
+_LOOKED_AT = 256
+"""Places to look at for one message at most: several in a row are stale or of no use, and there may be a hundred thousand."""
 
 MESSAGE_ID_BITS = 16
 _MESSAGE_ID = (1 << MESSAGE_ID_BITS) - 1
@@ -41,9 +44,10 @@ class ExpiryOrder:
 
     Attributes:
       lifetime: how long each is remembered, in seconds.
+      has_candidate: whether nobody need look for one: :meth:`candidate` has found one, and it has not been forgotten since.
     """
 
-    __slots__ = ("_candidate", "_copied", "_copy", "_created", "_find", "_first", "_keys", "lifetime")
+    __slots__ = ("_candidate", "_copied", "_copy", "_created", "_find", "_first", "_keys", "has_candidate", "lifetime")
 
     def __init__(self, find: Callable[[int], ReceivedCache | None], lifetime: float = math.inf) -> None:
         """Make an empty order.
@@ -63,6 +67,7 @@ class ExpiryOrder:
         self._first = 0
         # Of those before it, none may be forgotten early.
         self._candidate = 0
+        self.has_candidate = False
         # Takes over the places before that number which are not stale, and then takes the place of this order.
         self._copy: ExpiryOrder | None = None
         self._copied = 0
@@ -80,40 +85,81 @@ class ExpiryOrder:
         self._keys.append(key)
         return is_only
 
-    def fill(self, keys: list[int], created: array[float]) -> None:
-        """Put in many messages at once, of an order that was empty."""
-        self._keys.fromlist(keys)
-        self._created.extend(created)
+    def fill(self, keys: Iterable[int], latest: float) -> None:
+        """Put many messages that came by *latest*, in seconds, into an order that is empty."""
+        self._keys.extend(keys)
+        self._created = array("d", [latest]) * len(self._keys)
+
+    @property
+    def latest(self) -> float:
+        """When the last message came, in seconds, or a later one that is gone; minus infinity for an empty order."""
+        return self._created[-1] if self else -math.inf
+
+    def earliest(self) -> float:
+        """Return when the first message expires, in seconds; infinity if there is none.
+
+        Behind many stale places, that is too early: then these are looked at some at a time.
+        """
+        self._drop_stale()
+        return self._created[self._first] + self.lifetime if self else math.inf
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the lifetime of the first message, or of a stale place before it, is over."""
+        return self._first < len(self._keys) and self._created[self._first] + self.lifetime <= now
+
+    def pop(self) -> tuple[ReceivedCache, int] | None:
+        """Drop the first place, and return the cache and ID of its message; None if it is stale."""
+        first = self._first
+        cache, message_id = self._cache_at(first), self._keys[first] & _MESSAGE_ID
+        self.drop_first()
+        return None if cache is None else (cache, message_id)
 
     def first(self) -> Candidate | None:
-        """Return the cache and ID of the first message that is there, and when it came; None if there is none."""
-        while (place := self._next_present(self._first)) < len(self._keys):
-            self._drop_until(place)
+        """Return the cache and ID of the first message that is there, and when it came; None if there is none.
+
+        For who wants to look at it, as this looks at all stale places before it.
+        """
+        while self:
             first = self._first
             cache = self._cache_at(first)
             if cache is not None:
                 return cache, self._keys[first] & _MESSAGE_ID, self._created[first]
             self.drop_first()
-        self.clear()
         return None
 
     def candidate(self) -> Candidate | None:
-        """Return the first message that may be forgotten early, as :meth:`first` does."""
-        while (place := self._next_present(self._candidate)) < len(self._keys):
-            if self._candidate == self._first:
-                self._drop_until(place)
-                place = self._first
-            self._candidate = place
-            key, created_at = self._keys[place], self._created[place]
-            cache = self._find(key >> MESSAGE_ID_BITS)
+        """Return the first message that may be forgotten early, as :meth:`first` does.
+
+        Behind many places that are of no use, None is returned, and the next call goes on from there.
+        """
+        keys, created, find = self._keys, self._created, self._find
+        found, begin = None, self._candidate
+        place, end = begin, min(begin + _LOOKED_AT, len(keys))
+        while place < end:
+            key, created_at = keys[place], created[place]
+            cache = find(key >> MESSAGE_ID_BITS)
             if cache is not None and cache.may_forget(key & _MESSAGE_ID, created_at):
-                return cache, key & _MESSAGE_ID, created_at
-            self._candidate += 1
-        return None
+                found = cache, key & _MESSAGE_ID, created_at
+                break
+            place += 1
+        self.has_candidate = found is not None
+        self._candidate = place
+        if begin == self._first < place:
+            self._drop_stale()
+        return found
 
     def drop_first(self) -> None:
         """Drop the first place."""
         self._drop_until(self._first + 1)
+
+    def _drop_stale(self) -> None:
+        """Drop stale places at the beginning, of many only some."""
+        place = first = self._first
+        end = min(first + _LOOKED_AT, len(self._keys))
+        while place < end and self._cache_at(place) is None:
+            place += 1
+        if place > first:
+            self._drop_until(place)
 
     def _drop_until(self, first: int) -> None:
         """Drop all places before one, which is the first then, though its number may change."""
@@ -127,18 +173,6 @@ class ExpiryOrder:
             self._candidate -= first
             self._copied = max(self._copied - first, 0)
             self._first = 0
-
-    def _next_present(self, place: int) -> int:
-        """Return the first place, from one on, with whose ID there is a message; the end if there is none."""
-        keys, find = self._keys, self._find
-        for number in range(place, len(keys)):
-            key = keys[number]
-            cache = find(key >> MESSAGE_ID_BITS)
-            if cache is not None:
-                message_id = key & _MESSAGE_ID
-                if message_id in cache.kept or message_id in cache.by_id:
-                    return number
-        return len(keys)
 
     def message_removed(self, key: int, live: int) -> None:
         """Learn that a message is gone, whose place may be anywhere.
@@ -158,8 +192,9 @@ class ExpiryOrder:
             self._copied = first
 
     def _copy_some(self, copy: ExpiryOrder) -> None:
-        end = min(self._copied + _COPIED_AT_ONCE, len(self._keys))
-        for place in range(max(self._copied, self._first), end):
+        start = max(self._copied, self._first)
+        end = min(start + _COPIED_AT_ONCE, len(self._keys))
+        for place in range(start, end):
             if self._cache_at(place) is not None:
                 copy.append(self._keys[place], self._created[place])
                 if place < self._candidate:

@@ -9,12 +9,10 @@ one place in one order, and a second one only if its remote has too much, or bec
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, final
 
 from trio_coap.messaging.expiry import MESSAGE_ID_BITS, Candidate, ExpiryOrder
-from trio_coap.messaging.records import creations_of
 
 if TYPE_CHECKING:
     from trio_coap.messaging.local import LocalEndpoint
@@ -84,7 +82,7 @@ class Memory:
         if kind.append(key, now):
             queue.notice(now + kind.lifetime)
         if state.forgettable is not None:
-            state.forgettable.append(key, now)
+            state.forgettable.append(entry.message_id, now)
         if entry.reply_octets and not entry.is_multicast:  # Nearly always: the others have more to be asked.
             cache.keep(entry, entry._datagram, entry.reply_octets)
         elif entry.owes_acknowledgement:
@@ -98,11 +96,10 @@ class Memory:
         """Note that an entry, which has its place, is harmless because of what it was answered."""
         assert entry.message_id is not None
         state = entry.remote
-        key = state.rcvd_cache.identity | entry.message_id
-        self._late.first()  # Drops what is gone.
-        for order in (self._late, state.forgettable):
-            if order is not None:
-                order.append(key, entry.created_at)
+        self._late.earliest()  # Drops what is gone.
+        self._late.append(state.rcvd_cache.identity | entry.message_id, entry.created_at)
+        if state.forgettable is not None:
+            state.forgettable.append(entry.message_id, entry.created_at)
 
     def message_removed(self, cache: ReceivedCache, message_id: int, is_confirmable: bool) -> None:
         """Learn that a message has been removed out of turn."""
@@ -110,13 +107,18 @@ class Memory:
         (self._confirmable if is_confirmable else self._non_confirmable).message_removed(key, live)
         if self._late:
             self._late.message_removed(key, live)
+        self._forget_place(cache, message_id)
+
+    def _forget_place(self, cache: ReceivedCache, message_id: int) -> None:
+        """Let the order of the remote itself, if it has one, learn that a message has been removed."""
         state = cache.state
-        if state.forgettable is not None:
-            live = len(cache.kept) + len(cache.by_id)
-            if live < _FEW:  # So few are soon collected again.
-                state.forgettable = None
-            else:
-                state.forgettable.message_removed(key, live)
+        if state.forgettable is None:
+            return
+        live = len(cache.kept) + len(cache.by_id)
+        if live < _FEW:  # So few are soon collected again.
+            state.forgettable = None
+        else:
+            state.forgettable.message_removed(message_id, live)
 
     def leave(self, cache: ReceivedCache) -> None:
         """Forget a cache, in which nothing is left."""
@@ -125,44 +127,42 @@ class Memory:
             cache.identity = 0
 
     def forget_expired(self, now: float, limit: int) -> int:
-        """Forget messages whose lifetime is over, and return how many: at most *limit*."""
+        """Forget messages whose lifetime is over, and return at how many places that was found out: at most *limit*."""
         forgotten = 0
         for order in (self._confirmable, self._non_confirmable):
-            while forgotten < limit:
-                first = order.first()
-                if first is None or first[2] + order.lifetime > now:
-                    break
-                order.drop_first()
-                cache, message_id, _ = first
-                cache.forget(message_id)
+            while forgotten < limit and order.is_due(now):
                 forgotten += 1
+                first = order.pop()
+                if first is not None:
+                    self._expire(*first)
         return forgotten
+
+    def _expire(self, cache: ReceivedCache, message_id: int) -> None:
+        cache.forget(message_id)
+        self._forget_place(cache, message_id)
 
     # What the queue asks.
 
     def __len__(self) -> int:
         return sum([len(cache.kept) for cache in self._caches.values()])
 
-    def __iter__(self) -> Iterator[RcvdMessageCacheEntry]:
-        return (entry for cache in self._caches.values() for entry in cache.values() if entry.is_kept)
+    def __iter__(self) -> Iterator[tuple[float, RcvdMessageCacheEntry]]:
+        for cache in self._caches.values():
+            for entry in cache.values():
+                if entry.is_kept and entry.time_due is not None:
+                    yield entry.time_due, entry
 
     def earliest(self) -> float:
-        """Return when the first message expires, in seconds; infinity if there is none."""
-        due = self._first_due()
-        return math.inf if due is None else due[0]
+        """Return when the first message expires, or an earlier time, in seconds; infinity if there is none."""
+        return min(self._confirmable.earliest(), self._non_confirmable.earliest())
 
-    def first(self) -> RcvdMessageCacheEntry:
-        """Return the entry of the message that expires first; there must be one."""
-        due = self._first_due()
-        assert due is not None
-        return due[1][due[2]]
-
-    def _first_due(self) -> tuple[float, ReceivedCache, int] | None:
+    def first(self) -> tuple[float, RcvdMessageCacheEntry] | None:
+        """Return when the first message expires, in seconds, and its entry; None if there is none."""
         found = None
         for order in (self._confirmable, self._non_confirmable):
             first = order.first()
             if first is not None and (found is None or first[2] + order.lifetime < found[0]):
-                found = first[2] + order.lifetime, first[0], first[1]
+                found = first[2] + order.lifetime, first[0][first[1]]
         return found
 
     def clear(self) -> None:
@@ -191,6 +191,8 @@ class Memory:
             crowding = state if state is not None and self._has_too_much(state) else None
             limit = self._limit_reached(crowding is not None)
             if limit is None:
+                if not forgotten:
+                    self._look_ahead()
                 return True
             number = self._forget_some(crowding, limit)
             if not number:
@@ -200,6 +202,12 @@ class Memory:
                 return True
         # Not executing a request now is safe; its sender will repeat it.
         return self._limit_reached(state is not None and self._has_too_much(state)) is None
+
+    def _look_ahead(self) -> None:
+        """Look for what may be forgotten as long as there is room: who comes when there is none does not wait for that."""
+        for order in (self._confirmable, self._non_confirmable):
+            if not order.has_candidate:
+                order.candidate()
 
     def _forget_some(self, state: RemoteEndpointState | None, limit: str) -> int:
         """Forget the oldest messages of a remote, or of all, because of a limit; return how many."""
@@ -247,16 +255,18 @@ class Memory:
         return self._forget(order.candidate())
 
     def _order_of(self, cache: ReceivedCache) -> ExpiryOrder:
-        order, identity = ExpiryOrder(self._caches.get), cache.identity
-        order.fill([identity | message_id for message_id in cache.kept], creations_of(cache.kept.values()))
+        # When each one came is not looked up: nobody should wait for 65,536 records, and that they have come is enough.
+        order = ExpiryOrder({0: cache}.get)
+        order.fill(cache.kept, max(self._confirmable.latest, self._non_confirmable.latest))
         for message_id, entry in cache.by_id.items():
             if entry.time_due is not None:  # Otherwise it is just being passed on, and gets its place after that.
-                order.append(identity | message_id, entry.created_at)
+                order.append(message_id, entry.created_at)
         return order
 
     def _forget_first(self) -> bool:
         """Forget the oldest message of all that may be forgotten; False if there is none."""
         candidates = [order.candidate() for order in (self._confirmable, self._non_confirmable, self._late)]
+        self._confirmable.has_candidate = self._non_confirmable.has_candidate = False
         return self._forget(min(filter(None, candidates), key=_creation, default=None))
 
     def _forget(self, candidate: Candidate | None) -> bool:

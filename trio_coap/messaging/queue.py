@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar, final
@@ -40,13 +41,14 @@ class Store(Protocol[E_co]):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[E_co]: ...
+    def __iter__(self) -> Iterator[tuple[float, E_co]]:
+        """Return when each one is due, in seconds, and the entry, in any order."""
 
     def earliest(self) -> float:
-        """Return when the first one is due, in seconds; infinity if there is none."""
+        """Return when the first one is due, or an earlier time if that is cheaper to say; infinity if there is none."""
 
-    def first(self) -> E_co:
-        """Return the first one; there must be one."""
+    def first(self) -> tuple[float, E_co] | None:
+        """Return when the first one is due, in seconds, and the entry; None if there is none."""
 
     def clear(self) -> None:
         """Drop all."""
@@ -218,14 +220,19 @@ class DueQueue(Generic[T]):
         time_due = math.inf
         if self._length:
             time_due, _, entry = self._settled_head()
-        if self._store is not None and self._store.earliest() < time_due:
-            time_due, entry = self._store.earliest(), self._store.first()
+        if self._store is not None and self._store.earliest() < time_due and self._store.earliest() <= now:
+            first = self._store.first()
+            if first is not None and first[0] < time_due:
+                time_due, entry = first
         return entry if time_due <= now else None
 
     def __iter__(self) -> Iterator[T]:
-        entries = [entry for _, sequence, entry in self._places() if entry.queue_place == sequence]
-        entries.sort(key=_order)
-        return iter(entries if self._store is None else sorted([*entries, *self._store]))
+        entries = sorted([entry for _, sequence, entry in self._places() if entry.queue_place == sequence], key=_order)
+        timed = [(entry.queue_time or 0.0, entry) for entry in entries]
+        if self._store is not None:
+            timed.extend(self._store)
+            timed.sort(key=operator.itemgetter(0))
+        return iter([entry for _, entry in timed])
 
     def clear(self) -> None:
         """Take out everything."""

@@ -7,9 +7,6 @@ in which a garbage collector finds nothing to walk; entries are made of it when 
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
-from collections.abc import Iterable
 
 from trio_coap.wire.codes import RST
 
@@ -40,14 +37,6 @@ def creation_of(record: bytes) -> float:
     """Return when the message of a record came, in seconds."""
     created_at: float = _HEADER.unpack_from(record)[0]
     return created_at
-
-
-def creations_of(kept: Iterable[bytes]) -> array[float]:
-    """Return when the messages of many records came, in seconds: at once, as nobody should wait while they are unpacked."""
-    created = array("d", b"".join([record[:8] for record in kept]))
-    if sys.byteorder == "big":
-        created.byteswap()
-    return created
 
 
 def reply_of(record: bytes) -> bytes:
