@@ -270,6 +270,19 @@ def test_a_remote_that_had_too_much_need_not_know_its_few_messages_that_are_left
     assert engine.state_of(PEER).forgettable is None
 
 
+def test_an_id_that_comes_again_at_the_same_time_is_remembered_for_as_long_as_its_type_says() -> None:
+    engine, server = serving(limits=Limits(max_remembered=2))
+    engine.hear(get(code=Code.POST, type=NON, message_id=9), PEER)
+    engine.hear(get(type=NON, message_id=1), PEER)
+    engine.hear(get(type=NON, message_id=2), PEER)
+    engine.hear(get(code=Code.POST, message_id=1), PEER)
+    engine.run_until(200)
+    engine.hear(get(code=Code.POST, message_id=1), PEER)
+    assert len(server.entries) == 4
+    engine.run_until(247)
+    assert engine.counters.received == 0
+
+
 def test_who_asks_when_much_may_not_be_forgotten_is_served_if_anything_may() -> None:
     limit = 3000
     engine, server = serving(limits=Limits(max_remembered=limit))

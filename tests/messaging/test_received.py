@@ -464,6 +464,24 @@ def test_an_entry_knows_where_its_message_came_from() -> None:
 # Beyond what is usual
 
 
+def test_the_answer_to_a_group_request_goes_although_its_leisure_outlasts_the_memory() -> None:
+    parameters = TransmissionParameters(ack_timeout=0.2, max_retransmit=0, max_latency=0.1, default_leisure=100.0)
+    engine = make_engine(parameters=parameters)
+    engine.request_listener = server = Server(content())
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    (entry,) = server.entries
+    assert entry.respond_at is not None
+    assert entry.respond_at > 2 * parameters.non_lifetime
+    engine.run_until(entry.respond_at - parameters.non_lifetime)
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    engine.run_until(100.0)
+    assert engine.take_one().type is NON
+    assert len(server.entries) == 1
+    assert engine.statistics().turned_away == {}
+    engine.run_until(200.0)
+    assert engine.statistics().remotes == engine.counters.received == engine.counters.received_octets == 0
+
+
 def test_of_two_answers_to_a_group_request_the_first_is_not_lost() -> None:
     engine = make_engine()
     engine.request_listener = server = Server(content())

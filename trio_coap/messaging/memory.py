@@ -134,10 +134,17 @@ class Memory:
                 forgotten += 1
                 first = order.pop()
                 if first is not None:
-                    self._expire(*first)
+                    self._expire(*first, order, now)
         return forgotten
 
-    def _expire(self, cache: ReceivedCache, message_id: int) -> None:
+    def _expire(self, cache: ReceivedCache, message_id: int, order: ExpiryOrder, now: float) -> None:
+        if order is self._non_confirmable:
+            if cache.is_confirmable(message_id):
+                return  # The ID came again at the very time of the NON, which was forgotten early.
+            if cache.awaits_leisure(message_id):
+                # The answer to a group request may wait for longer than a short NON_LIFETIME: nobody else remembers it.
+                order.append(cache.identity | message_id, now)
+                return
         cache.forget(message_id)
         self._forget_place(cache, message_id)
 
