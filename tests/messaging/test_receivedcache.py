@@ -185,6 +185,15 @@ def test_two_entries_of_one_message_remember_the_first_answer() -> None:
     assert forgotten(engine)
 
 
+def test_an_entry_that_is_given_a_time_has_the_answer_that_was_given_meanwhile() -> None:
+    engine, entry = received(get(type=NON, message_id=1))
+    other = engine.state_of(PEER).rcvd_cache[1]
+    entry.respond(Response(Code.CONTENT, b"first"), 0.0)
+    other.time_due = 50.0
+    assert other.reply_message == engine.take_one()
+    assert forgotten(engine)
+
+
 def test_an_entry_that_was_given_a_time_does_not_outlive_its_message() -> None:
     engine, entry = received(get(type=NON, message_id=1))
     engine.state_of(PEER).rcvd_cache[1].time_due = 50.0

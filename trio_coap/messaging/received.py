@@ -159,6 +159,7 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
     def time_due(self, time_due: float) -> None:
         cache = self._require_cache()
         if self.is_kept:
+            self._look_up_reply()
             self._remote.rcvd_cache.revive(self)
             self.is_kept = False
         cache._reposition(self, time_due)
