@@ -194,6 +194,22 @@ def test_an_entry_that_is_given_a_time_has_the_answer_that_was_given_meanwhile()
     assert forgotten(engine)
 
 
+def test_of_two_entries_of_a_group_request_one_answers() -> None:
+    engine = make_engine()
+    engine.request_listener = server = Server()
+    engine.hear(get(type=NON, message_id=1), PEER, GROUP)
+    (entry,) = server.entries
+    other = engine.state_of(PEER).rcvd_cache[1]
+    other.respond(Response(Code.CONTENT, b"of the other"), 0.0)
+    entry.respond(Response(Code.CONTENT, b"of the first"), 0.0)
+    assert engine.statistics().turned_away == {"responses to group requests": 1}
+    other.respond(Response(Code.CONTENT, b"of the other"), 0.0)
+    engine.run_until(10)
+    assert [message.payload for message in engine.take()] == [b"of the other"]
+    assert engine.statistics().turned_away == {"responses to group requests": 2}
+    assert forgotten(engine)
+
+
 def test_an_entry_that_was_given_a_time_does_not_outlive_its_message() -> None:
     engine, entry = received(get(type=NON, message_id=1))
     engine.state_of(PEER).rcvd_cache[1].time_due = 50.0

@@ -440,6 +440,15 @@ class RcvdMessageCacheEntry(MessageCacheEntry):
             remote.local.queue.discard(self)
         cache.keep(self, self._datagram, self.reply_octets)
 
+    def step_aside(self) -> None:
+        """Let another entry, made of the same record, stand for the message; a response that waits is not sent."""
+        local = self._remote.local
+        local.queue.discard(self)
+        self.is_kept = True
+        if self._delayed is not None:
+            self._delayed = None
+            local.counters.turned_away[GROUP_RESPONSES] += 1
+
     def is_of_record(self, record: bytes) -> bool:
         """Return whether *record* is of the same message."""
         return records.is_of(record, self.created_at, self._datagram)

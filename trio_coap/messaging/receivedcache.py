@@ -85,8 +85,7 @@ class ReceivedCache(MessageCache[RcvdMessageCacheEntry]):
         self._elsewhere.pop(message_id, None)
         active = self.by_id.get(message_id)
         if active is not None:  # Made of the same record before.
-            self._queue.discard(active)
-            active.is_kept = True
+            active.step_aside()
         self.by_id[message_id] = entry
 
     def has(self, entry: RcvdMessageCacheEntry) -> bool:
