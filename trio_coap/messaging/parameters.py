@@ -111,8 +111,8 @@ class Limits:
     """
 
     max_remembered: int = 100_000
-    """Exchanges remembered to recognize duplicates, all remotes together.  Each takes about 300 octets besides
-    its own, and each remote 2 kB: the defaults mean 30 MB, 130 MB for all remotes that there may be, and
+    """Exchanges remembered to recognize duplicates, all remotes together.  Each takes about 130 octets besides
+    its own, and each remote 2 kB: the defaults mean 13 MB, 130 MB for all remotes that there may be, and
     ``max_remembered_octets``.  Above it the oldest answers to idempotent requests, responses and errors are forgotten
     first, which :rfc:`7252` section 4.5 allows; other requests go unanswered until there is room, and their senders
     repeat them."""
