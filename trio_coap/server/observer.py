@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_OBSERVE = 6
 _COMPLETED = SentState.COMPLETED
 
 LONGEST_UNCONFIRMED = 24 * 3600.0
@@ -85,6 +84,7 @@ class Observer:
         "_is_registered",
         "_local_address",
         "_non_in_a_row",
+        "_number",
         "_observers",
         "_timer",
         "key",
@@ -124,6 +124,7 @@ class Observer:
         self._entry: SentMessageCacheEntry | None = None
         self._held: Response | None = None
         self._non_in_a_row = 0
+        self._number = 0
         self._timer = Timer(observers.endpoint.queue, self._time_has_come)
 
     @property
@@ -167,7 +168,8 @@ class Observer:
         self._non_in_a_row = 0
         self._is_other_format(response)
         self._timer.start(now + LONGEST_UNCONFIRMED)
-        return response.replace(observe=self._observers.next_number())
+        self._number = self._observers.next_number()
+        return response.replace(observe=self._number)
 
     def responded(self, entry: SentMessageCacheEntry | None) -> None:
         """Take note of how the response to the registration went: in a message of its own, or piggybacked."""
@@ -206,7 +208,7 @@ class Observer:
             text = f"the Content-Format is {response.options.content_format} now, no longer {self._content_format}"
             self.finish(NotAcceptable(text).to_response())
             return
-        response.options = response.options.with_uint(_OBSERVE, self._observers.next_number())
+        response.options, self._number = self._observers.number(response.options, self._number)
         self._send(response, now)
         if self._is_changed and self._is_active:
             self.changed()
