@@ -249,7 +249,8 @@ class DueQueue(Generic[T]):
 
     def _place(self, entry: T, time_due: float) -> None:
         self._sequence = entry.queue_place = sequence = self._sequence + 1
-        for lane in self._lanes:
+        # From the last lane on: timers, which stay for a day perhaps, leave the first ones to what is appended.
+        for lane in reversed(self._lanes):
             times = lane.times
             if not times or time_due >= times[-1]:
                 times.append(time_due)
