@@ -17,7 +17,7 @@ import attrs
 from trio_coap.wire.codes import CODES, CON, Code, MessageType
 from trio_coap.wire.contentformats import media_type_of
 from trio_coap.wire.definitions import RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
-from trio_coap.wire.encoding import MAX_OPTIONS, PAYLOAD_MARKER, FormatFault, decode_items_untrusted
+from trio_coap.wire.encoding import PAYLOAD_MARKER, FormatFault, decode_items_untrusted
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
 from trio_coap.wire.recent import Recent
@@ -313,8 +313,6 @@ def encode_message(
         return header
     if options is _NO_OPTIONS:
         return b"%b%b\xff%b" % (header, token, payload) if payload else header + token
-    if len(options) > MAX_OPTIONS:
-        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
     if payload:
         return b"%b%b%b\xff%b" % (header, token, options.encode(), payload)
     return header + token + options.encode()
@@ -361,7 +359,7 @@ def decode_message_untrusted(
     message_id = data[2] << 8 | data[3]
     offset = 4 + (first & 15)
     cls = _CLASS_OF_CODE[code]
-    if cls is None or cls is Message or not 4 <= offset <= _MAX_OPTIONS_AT or offset > size:
+    if cls is None or (cls is Message and size > 4) or not 4 <= offset <= _MAX_OPTIONS_AT or offset > size:
         _check_header(data, message_id)
         cls = _CLASS_OF_CODE[code] or Message
     payload = b""
