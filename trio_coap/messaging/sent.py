@@ -307,18 +307,19 @@ class SentMessageCacheEntry(MessageCacheEntry):
         Raises:
           RemoteProtocolError: if *message* is neither ACK nor RST.
         """
-        if message.type is not ACK and message.type is not RST:
+        type = message.type
+        if type is not ACK and type is not RST:
             raise RemoteProtocolError(f"a CON or NON is replied to by an ACK or RST, not by {message!r}")
         if self.transmissions == 0 or self.reply_type is not None:
             return False
-        if message.type is ACK and self.octets[0] & 0x30:
+        if type is ACK and self.octets[0] & 0x30:
             return False
-        self.reply_type = message.type
+        self.reply_type = type
         listener, newer = self.listener, self.superseding
         # The ID stays reserved until expiry: a late duplicate must find this entry (section 4.4).
         self.complete(now)
         if listener is not None:
-            if message.type is RST:
+            if type is RST:
                 listener.message_failed(self, self._error(ResetReceived, "reset by the peer", now), now)
             elif self._heir is None:  # Otherwise it is the newer message that must arrive.
                 self.superseding = newer  # For the listener, who alone can still send it.
@@ -414,9 +415,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
             del self._message
         else:
             self._message = message.replace(payload=b"", options=Options(max_age=max_age))
-        self.octets = octets = self.octets[: 4 + len(message.token)]
+        kept = 4 + len(message.token)
+        self.octets = self.octets[:kept]
         self._answers = self.superseding = None
-        kept = len(octets)
         self._remote.local.counters.sent_octets -= self.size - kept
         self.size = kept
 

@@ -265,10 +265,11 @@ class Observer:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
         if response.code is not Code.CONTENT:
             return False
+        content_format = response.options.content_format
         if not self._has_format:
             self._has_format = True
-            self._content_format = response.options.content_format
-        return response.options.content_format != self._content_format
+            self._content_format = content_format
+        return content_format != self._content_format
 
     def _send(self, response: Response, now: float) -> None:
         """Send *response* as soon as it may be sent, in place of whatever waits."""
@@ -304,8 +305,8 @@ class Observer:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
             return
-        remote = self.key[0]
-        response.token, response.type, response.message_id = self.key[1], type, None
+        remote, token = self.key
+        response.token, response.type, response.message_id = token, type, None
         self._held = None
         try:
             entry = endpoint.remote_state(remote).submit(

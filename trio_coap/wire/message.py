@@ -39,7 +39,8 @@ WHEN_REGISTERED.append(_remembered.clear)
 
 _HEADER = struct.Struct("!BBH")
 _MAX_OPTIONS_AT = 4 + MAX_TOKEN_LENGTH
-_NO_OPTIONS = Options()
+NO_OPTIONS = Options()
+"""Of messages that have none: most responses."""
 _TYPES = (MessageType.CON, MessageType.NON, MessageType.ACK, MessageType.RST)
 
 
@@ -94,7 +95,7 @@ class Message:
         code: Code | int | None = None,
         payload: bytes | str = b"",
         *,
-        options: Options = _NO_OPTIONS,
+        options: Options = NO_OPTIONS,
         type: MessageType = CON,
         message_id: int | None = None,
         token: bytes = b"",
@@ -311,7 +312,7 @@ def encode_message(
         if token or payload or options:
             raise LocalProtocolError("an empty message ends behind its header (RFC 7252 section 4.1)")
         return header
-    if options is _NO_OPTIONS:
+    if options is NO_OPTIONS:
         return b"%b%b\xff%b" % (header, token, payload) if payload else header + token
     if payload:
         return b"%b%b%b\xff%b" % (header, token, options.encode(), payload)
@@ -363,7 +364,7 @@ def decode_message_untrusted(
         _check_header(data, message_id)
         cls = _CLASS_OF_CODE[code] or Message
     payload = b""
-    options = _NO_OPTIONS
+    options = NO_OPTIONS
     if offset < size:
         # What stands before the first 0xFF was perhaps seen before, as all options of a message: it is read in one way only.
         end = data.find(PAYLOAD_MARKER, offset)
