@@ -37,7 +37,17 @@ class Endpoint:
     Constructing one twice gives the same object, as long as it lives; hence endpoints compare by identity.
     """
 
-    __slots__ = ("__weakref__", "_address", "_key", "hostinfo", "in_addr", "is_loopback", "is_multicast", "security_mode", "sockaddr")
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_key",
+        "hostinfo",
+        "in_addr",
+        "is_loopback",
+        "is_multicast",
+        "security_mode",
+        "sockaddr",
+    )
 
     _address: SocketAddress
     _key: Hashable

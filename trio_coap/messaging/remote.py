@@ -199,7 +199,17 @@ class RemoteEndpointState:
             octets = self._admit(message, is_response)
             waits = waits or message.message_id is None
             entry = SentMessageCacheEntry(
-                cache, message, now, self, octets, parameters, listener, local_address, answers, is_response, bool(waits)
+                cache,
+                message,
+                now,
+                self,
+                octets,
+                parameters,
+                listener,
+                local_address,
+                answers,
+                is_response,
+                bool(waits),
             )
         except LocalProtocolError:
             local.forget_remote_if_idle(self)

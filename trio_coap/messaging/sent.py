@@ -155,7 +155,8 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
         cache._add(self, is_pending=is_pending)
-        counters, table = remote.local.counters, remote.local.known_groups.table
+        local = remote.local
+        counters, table = local.counters, local.known_groups.table
         counters.sent += 1
         counters.sent_octets += size
         if table is not None and self.message_id is not None:

@@ -37,6 +37,7 @@ kept decoded and judged, or twice as many: about a kilobyte each.  A peer that v
 _remembered: Recent[bytes, Options] = Recent(MAX_REMEMBERED_OPTIONS)
 WHEN_REGISTERED.append(_remembered.clear)
 
+_MARKER = bytes((PAYLOAD_MARKER,))
 _HEADER = struct.Struct("!BBH")
 _MAX_OPTIONS_AT = 4 + MAX_TOKEN_LENGTH
 NO_OPTIONS = Options()
@@ -312,11 +313,8 @@ def encode_message(
         if token or payload or options:
             raise LocalProtocolError("an empty message ends behind its header (RFC 7252 section 4.1)")
         return header
-    if options is NO_OPTIONS:
-        return b"%b%b\xff%b" % (header, token, payload) if payload else header + token
-    if payload:
-        return b"%b%b%b\xff%b" % (header, token, options.encode(), payload)
-    return header + token + options.encode()
+    encoded = b"" if options is NO_OPTIONS else options.encode()
+    return b"".join((header, token, encoded, _MARKER, payload)) if payload else header + token + encoded
 
 
 def _check_numbers(message_id: int, token: bytes) -> None:
