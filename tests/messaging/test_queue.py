@@ -50,6 +50,16 @@ def test_entries_come_out_by_time() -> None:
     assert drained(queue) == [a, b, c]
 
 
+def test_what_is_due_in_a_day_does_not_stand_before_what_is_appended() -> None:
+    queue, (timer,) = filled(86_400)
+    first, second = Entry("first"), Entry("second")
+    queue.append(first, 145)
+    queue.append(second, 146)
+    # The first lane takes those, so that a look at it is all that appending costs.
+    assert [[*lane.entries] for lane in queue._lanes] == [[], [first, second], [timer]]
+    assert drained(queue) == [first, second, timer]
+
+
 def test_what_is_due_at_one_time_comes_out_as_it_went_in() -> None:
     queue, entries = filled(1, 1, 1, 1)
     assert drained(queue) == entries

@@ -91,6 +91,27 @@ async def test_registering_again_replaces(stage: Stage, sensor: Sensor, autojump
     assert numbers == sorted(set(numbers))
 
 
+async def test_observe_numbers_rise_for_each_observer(coap_network: VirtualNetwork, autojump_clock: MockClock) -> None:
+    site = Site()
+    site.get("/r/{number:int}", observable=True)(lambda request, number: f"{number}")
+    resource = site.resource("/r/{number:int}")
+    async with open_stage(site, coap_network) as stage:
+        numbers: dict[bytes, list[int]] = {}
+        for number in (1, 2):
+            response = await stage.ask(0, number, token=bytes([number]), path=f"r/{number}")
+            numbers[response.token] = [response.options.observe or 0]
+        for changed in ((1, 2), (1,), (1,), (2,), (1, 2)):
+            if changed == (1, 2):
+                resource.notify()
+            else:
+                resource.notify(number=changed[0])
+            for _ in changed:
+                response = await stage.receive_and_acknowledge()
+                numbers[response.token].append(response.options.observe or 0)
+        first, second = numbers[b"\1"], numbers[b"\2"]
+        assert all(before < after for of_one in (first, second) for before, after in pairwise(of_one))
+
+
 async def test_registering_again_stops_what_is_on_its_way(
     stage: Stage, sensor: Sensor, autojump_clock: MockClock
 ) -> None:

@@ -37,7 +37,17 @@ class Endpoint:
     Constructing one twice gives the same object, as long as it lives; hence endpoints compare by identity.
     """
 
-    __slots__ = ("__weakref__", "_address", "_key", "hostinfo", "in_addr", "is_multicast", "security_mode", "sockaddr")
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_key",
+        "hostinfo",
+        "in_addr",
+        "is_loopback",
+        "is_multicast",
+        "security_mode",
+        "sockaddr",
+    )
 
     _address: SocketAddress
     _key: Hashable
@@ -58,6 +68,9 @@ class Endpoint:
 
     is_multicast: bool
     """Whether the address is that of a group."""
+
+    is_loopback: bool
+    """Whether the address is this host's own, which nobody can send from elsewhere (127.0.0.0/8, ``::1``)."""
 
     def __new__(
         cls,
@@ -95,6 +108,7 @@ class Endpoint:
         endpoint.sockaddr = address.sockaddr
         endpoint.in_addr = address.in_addr
         endpoint.is_multicast = isinstance(endpoint.in_addr, bytes) and is_group(endpoint.in_addr)
+        endpoint.is_loopback = isinstance(endpoint.in_addr, bytes) and is_loopback(endpoint.in_addr)
         is_default_port = address.port == (COAP_PORT if security_mode is None else COAPS_PORT)
         endpoint.hostinfo = endpoint.uri_host if is_default_port else f"{endpoint.uri_host}:{address.port}"
         if address.port:  # Port 0 stands for one that the kernel has yet to choose.
@@ -171,11 +185,6 @@ class Endpoint:
     def is_link_local(self) -> bool:
         """Whether the address means something on one link only (fe80::/10)."""
         return isinstance(self.in_addr, bytes) and is_link_local(self.in_addr)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the address is this host's own, which nobody can send from elsewhere (127.0.0.0/8, ``::1``)."""
-        return isinstance(self.in_addr, bytes) and is_loopback(self.in_addr)
 
     @property
     def is_unspecified(self) -> bool:

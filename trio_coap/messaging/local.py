@@ -216,14 +216,14 @@ class LocalEndpoint(Endpoint):
     ) -> None:
         """Send a datagram; see :meth:`_rawsendto`."""
         self._rawsendto(data, destination_endpoint, local_address)
+        size = len(data)
         counters = self.counters
         counters.tx_messages += 1
-        counters.tx_octets += len(data)
+        counters.tx_octets += size
         state = self._remotes.get(destination_endpoint)
         if state is not None:
             state.tx_messages += 1
-            state.tx_octets += len(data)
-            state.tx_octets_since_heard += len(data)
+            state.tx_octets += size
 
     async def rawrecvfrom(self, bufsize: int = 2048) -> tuple[bytes, Endpoint]:
         """Wait for a datagram; return it with its source.

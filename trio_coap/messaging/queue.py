@@ -104,7 +104,7 @@ class DueQueue(Generic[T]):
     ``len(queue)`` is the number of entries, iteration goes from the earliest to the latest.
     """
 
-    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off", "_sequence", "_store")
+    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off_left", "_sequence", "_store")
 
     def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         """Make an empty queue.
@@ -116,7 +116,8 @@ class DueQueue(Generic[T]):
         self._lanes: tuple[_Lane[T], ...] = tuple([_Lane() for _ in range(LANES)])
         self._sequence = 0
         self._length = 0
-        self._put_off = 0
+        # So many entries may be put off before stale places are looked for.
+        self._put_off_left = _MIN_COMPACTION
         self._on_earlier = on_earlier
         self._store: Store[T] | None = None
 
@@ -182,14 +183,11 @@ class DueQueue(Generic[T]):
         entry.queue_time = None
         self._length -= 1
         self.append(entry, time_due)
-        self._put_off += 1
-        heap = self._heap
-        if 2 * self._put_off > len(heap) + _MIN_COMPACTION:
-            # As many operations have gone before as it takes now.
-            self._put_off = 0
-            valid = [place for place in heap if place[2].queue_place == place[1]]
-            heapq.heapify(valid)
-            self._heap = valid
+        self._put_off_left -= 1
+        if self._put_off_left < 0:
+            self._compact_heap()
+            # As many operations come before the next time as that will take, unless the heap grows meanwhile.
+            self._put_off_left = len(self._heap) + _MIN_COMPACTION
 
     def discard(self, entry: T) -> None:
         """Take *entry* out, if it is in."""
@@ -256,7 +254,8 @@ class DueQueue(Generic[T]):
 
     def _place(self, entry: T, time_due: float) -> None:
         self._sequence = entry.queue_place = sequence = self._sequence + 1
-        for lane in self._lanes:
+        # From the last lane on: timers, which stay for a day perhaps, leave the first ones to what is appended.
+        for lane in reversed(self._lanes):
             times = lane.times
             if not times or time_due >= times[-1]:
                 times.append(time_due)
@@ -309,10 +308,13 @@ class DueQueue(Generic[T]):
             places += len(lane.times)
         if places <= 2 * self._length + _MIN_COMPACTION:
             return
-        self._heap = [place for place in self._heap if place[2].queue_place == place[1]]
-        heapq.heapify(self._heap)
+        self._compact_heap()
         for lane in self._lanes:
             lane.keep_valid()
+
+    def _compact_heap(self) -> None:
+        self._heap = [place for place in self._heap if place[2].queue_place == place[1]]
+        heapq.heapify(self._heap)
 
 
 def _order(entry: Due) -> tuple[float, int]:

@@ -219,28 +219,16 @@ class Reception:
         message_id = message.message_id
         assert message_id is not None
         entry = None if state is None else state.sent_cache.by_id.get(message_id)
-        reason: Reason | None = None
-        if entry is None:
-            reason = Reason.ACK_TO_NOTHING if message.type is ACK else Reason.RST_TO_NOTHING
-        elif message.type is RST and message.code != 0:
-            reason = Reason.RST_WITH_CONTENT
-        elif isinstance(message, Request):
-            reason = Reason.ACK_WITH_REQUEST
-        elif isinstance(message, Response) and not isinstance(entry.message, Request):
-            reason = Reason.RESPONSE_TO_NO_REQUEST
-        elif isinstance(message, Response) and message.token != entry.message.token:
-            reason = Reason.ANOTHER_TOKEN
-        elif not entry.process_reply(message, now):
+        if state is None or entry is None:
+            return self._process_stray_reply(message, source, state, now)
+        # Most are empty, and there is nothing to be wrong with them.
+        reason = _fault_of_content(message, entry.message) if message.code else None
+        if reason is None and not entry.process_reply(message, now):
             reason = Reason.SECOND_ACK if message.type is ACK else Reason.SECOND_RST
-        if entry is None and message.type is RST and message.code == 0 and self._reject_reply(state, message_id, now):
-            return message
         if reason is not None:
-            if state is not None and entry is None:
-                state.stray_replies += 1
             # Section 4.2: rejecting an ACK or RST means ignoring it.
             self._reject(reason, source, now)
             return None
-        assert state is not None
         remote_listener = self._local.remote_listener
         if remote_listener is not None and message.type is ACK and state.stray_replies <= MAX_STRAY_REPLIES:
             remote_listener.address_proved(source, now)
@@ -249,6 +237,19 @@ class Reception:
             if listener is not None:
                 listener.response_received(message, now)
         return message
+
+    def _process_stray_reply(
+        self, message: Message, source: Endpoint, state: RemoteEndpointState | None, now: float
+    ) -> Message | None:
+        """Process an ACK or RST for nothing that was sent in a CON or NON."""
+        message_id = message.message_id
+        assert message_id is not None
+        if message.type is RST and message.code == 0 and self._reject_reply(state, message_id, now):
+            return message
+        if state is not None:
+            state.stray_replies += 1
+        self._reject(Reason.ACK_TO_NOTHING if message.type is ACK else Reason.RST_TO_NOTHING, source, now)
+        return None
 
     def _reject_reply(self, state: RemoteEndpointState | None, message_id: int, now: float) -> bool:
         """Take an RST for an ACK of ours into account; False if it is for nothing."""
@@ -287,3 +288,14 @@ class Reception:
     def _reject(self, reason: Reason, source: Endpoint, now: float) -> None:
         text, section = reason.value
         self.rejections.count(text, section, source, now)
+
+
+def _fault_of_content(message: Message, answered: Message) -> Reason | None:
+    """Return what is wrong with an ACK or RST that is not empty, and is for *answered*; None for nothing."""
+    if message.type is RST:
+        return Reason.RST_WITH_CONTENT
+    if not isinstance(message, Response):
+        return Reason.ACK_WITH_REQUEST
+    if not isinstance(answered, Request):
+        return Reason.RESPONSE_TO_NO_REQUEST
+    return None if message.token == answered.token else Reason.ANOTHER_TOKEN

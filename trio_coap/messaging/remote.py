@@ -49,7 +49,6 @@ class RemoteEndpointState:
       last_heard_at: when the last message came from it, in seconds; None if none ever did.
       rx_messages, rx_octets: what was received from it, duplicates included.
       tx_messages, tx_octets: what was sent to it, retransmissions included.
-      tx_octets_since_heard: what was sent to it since :attr:`last_heard_at`, in octets.
       unanswered_messages, unanswered_octets: likewise, without ACK, RST and repeated replies: what PROBING_RATE goes by.
       received_octets: what is kept of messages from it and of the replies to them, in octets.
       forgettable: the messages from it that may be forgotten early, the oldest first; None as long as it need not forget
@@ -62,6 +61,7 @@ class RemoteEndpointState:
     __slots__ = (
         "_is_releasing",
         "_next_message_id",
+        "_tx_octets_when_heard",
         "_unheard_since",
         "endpoint",
         "forgettable",
@@ -77,7 +77,6 @@ class RemoteEndpointState:
         "stray_replies",
         "tx_messages",
         "tx_octets",
-        "tx_octets_since_heard",
         "unanswered_messages",
         "unanswered_octets",
     )
@@ -96,7 +95,7 @@ class RemoteEndpointState:
         self.rx_octets = 0
         self.tx_messages = 0
         self.tx_octets = 0
-        self.tx_octets_since_heard = 0
+        self._tx_octets_when_heard = 0
         self.unanswered_messages = 0
         self.unanswered_octets = 0
         self.received_octets = 0
@@ -114,9 +113,14 @@ class RemoteEndpointState:
         return self.last_heard_at
 
     @property
+    def tx_octets_since_heard(self) -> int:
+        """What was sent to it since :attr:`last_heard_at`, in octets."""
+        return self.tx_octets - self._tx_octets_when_heard
+
+    @property
     def pending(self) -> int:
         """How many messages are held back."""
-        return len(self.sent_cache.pending()) + len(self.held)
+        return len(self.sent_cache._pending) + len(self.held)
 
     @property
     def is_idle(self) -> bool:
@@ -190,14 +194,13 @@ class RemoteEndpointState:
         pending = cache._pending
         is_response = is_solicited or answers is not None
         # Most messages go out at once, and need not go through the FIFO.
-        starts = (not pending and self.outstanding < parameters.nstart) if message.type is CON else is_response
+        waits = (pending or self.outstanding >= parameters.nstart) if message.type is CON else not is_response
         try:
             octets = self._admit(message, is_response)
-            starts = starts and message.message_id is not None
+            waits = waits or message.message_id is None
             entry = SentMessageCacheEntry(
                 cache,
                 message,
-                self.endpoint,
                 now,
                 self,
                 octets,
@@ -205,13 +208,13 @@ class RemoteEndpointState:
                 listener,
                 local_address,
                 answers,
-                is_solicited,
-                is_pending=not starts,
+                is_response,
+                bool(waits),
             )
         except LocalProtocolError:
             local.forget_remote_if_idle(self)
             raise
-        if starts:
+        if not waits:
             entry.transmit(now)
         elif entry.message_id is not None and (len(pending) == 1 or message.type is not CON):
             self._start(entry, now)
@@ -267,7 +270,7 @@ class RemoteEndpointState:
         self.last_heard_at = now
         self.rx_messages += 1
         self.rx_octets += octets
-        self.tx_octets_since_heard = 0
+        self._tx_octets_when_heard = self.tx_octets
         self.unanswered_messages = 0
         self.unanswered_octets = 0
 
@@ -338,22 +341,25 @@ class RemoteEndpointState:
 
     def _admit(self, message: Message, is_response: bool) -> bytes:
         """Give *message* an ID, if one is free, and return its octets; raise if there is no room for it."""
-        local, limit = self.local, self.local.limits.max_pending_per_remote
-        cache = self.sent_cache
-        waiting = len(cache._pending) + len(self.held)
-        if waiting >= limit:
-            local.counters.turned_away["max_pending_per_remote"] += 1
-            raise PendingLimitReached(f"{waiting} messages wait for {self.endpoint.uri} already")
+        if self.sent_cache._pending or self.held:
+            self._require_place()
         self.require_room(message, is_response=is_response)
         # Now, not when it goes out: what cannot be encoded is the caller's mistake, and the caller learns of it.
         message_id = message.message_id
-        if message_id is None and len(cache.by_id) < MESSAGE_IDS:
+        if message_id is None and len(self.sent_cache.by_id) < MESSAGE_IDS:
             message_id = self.next_message_id()
         octets = encode_message(
             message.type, message.code, message_id or 0, message.token, message.options, message.payload
         )
         message.message_id = message_id
         return octets
+
+    def _require_place(self) -> None:
+        """Raise if too many messages wait."""
+        waiting = self.pending
+        if waiting >= self.local.limits.max_pending_per_remote:
+            self.local.counters.turned_away["max_pending_per_remote"] += 1
+            raise PendingLimitReached(f"{waiting} messages wait for {self.endpoint.uri} already")
 
     def _start(self, entry: SentMessageCacheEntry, now: float) -> bool:
         """Begin with a pending message that has its ID; False if it must wait for an NSTART slot."""

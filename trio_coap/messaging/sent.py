@@ -73,7 +73,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
     """A CON or NON message on its way to one remote endpoint.
 
     Attributes:
-      destination_endpoint: to whom it goes.
       state: where it stands.
       transmissions: how often it was sent so far, the first time included.
       reply_type: whether an ACK or a RST came for it; None for neither.
@@ -94,9 +93,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
         "_local_address",
         "_parameters",
         "_remote",
-        "_superseding_octets",
         "_timeout",
-        "destination_endpoint",
         "is_solicited",
         "listener",
         "octets",
@@ -112,7 +109,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self,
         cache: MessageCache[SentMessageCacheEntry],
         message: Message,
-        destination_endpoint: Endpoint,
         now: float,
         remote: RemoteEndpointState,
         octets: bytes,
@@ -121,7 +117,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
         local_address: EndpointAddress | None,
         answers: RcvdMessageCacheEntry | None,
         is_solicited: bool,
-        *,
         is_pending: bool,
     ) -> None:
         """Enter *message*; :meth:`RemoteEndpointState.submit` sends it.
@@ -129,15 +124,14 @@ class SentMessageCacheEntry(MessageCacheEntry):
         Args:
           cache: the remote endpoint's cache of sent messages.
           message: a CON or NON message; without an ID if none is free.
-          destination_endpoint: to whom it goes.
           now: the current time, in seconds.
           remote: what is known of the destination.
           octets: the datagram.
           parameters: for this message.
           listener: who wants to know what becomes of it.
           local_address: which of our addresses it leaves from; by default the kernel chooses.
-          answers: the request, if it is a response.
-          is_solicited: whether it is a response, even without *answers*.
+          answers: the request, if it is a response and that is known.
+          is_solicited: whether it is a response.
           is_pending: False if it is sent at once, and need not stand among the pending ones.
         """
         # Not by super().__init__(), which has more to decide: one is made for each request.
@@ -147,23 +141,22 @@ class SentMessageCacheEntry(MessageCacheEntry):
         self.created_at = self._begun_at = now
         self.activated_at = self.queue_time = None
         self.queue_place = -1
-        self.destination_endpoint = destination_endpoint
         self.state = _PENDING
         self.transmissions = self._attempts = 0
         self.reply_type: MessageType | None = None
         self.listener = listener
         self.when_sent: Callable[[], None] | None = None
         self.octets = octets
-        self.is_solicited = is_solicited or answers is not None
+        self.is_solicited = is_solicited
         self.superseding: Message | None = None
         self._answers = answers
-        self._superseding_octets = b""
         self._heir: SentMessageCacheEntry | None = None
         self._remote, self._parameters, self._local_address = remote, parameters, local_address
         self._timeout = 0.0
         self.size = size = len(octets) + len(message.payload)
         cache._add(self, is_pending=is_pending)
-        counters, table = remote.local.counters, remote.local.known_groups.table
+        local = remote.local
+        counters, table = local.counters, local.known_groups.table
         counters.sent += 1
         counters.sent_octets += size
         if table is not None and self.message_id is not None:
@@ -184,6 +177,11 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def reply_message(self) -> Message | None:
         """The ACK or RST that came for the message, without what an ACK has carried; None before."""
         return None if self.reply_type is None else Message(type=self.reply_type, message_id=self.message_id)
+
+    @property
+    def destination_endpoint(self) -> Endpoint:
+        """To whom it goes."""
+        return self._remote.endpoint
 
     @property
     def parameters(self) -> TransmissionParameters:
@@ -247,7 +245,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             remote.outstanding += 1
             self._timeout = timeout = remote.draw_timeout(parameters)
             if parameters.max_retransmit and self.queue_time is None:
-                self._require_cache()._await(self, now + timeout)
+                remote.sent_cache._await(self, now + timeout)
             else:
                 self._set_due(now, is_last=not parameters.max_retransmit)
             self._send(now)
@@ -256,7 +254,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             return
         self.state = _COMPLETED
         if self.queue_time is None:
-            self._require_cache()._keep(self, now + self._parameters.non_lifetime)
+            self._remote.sent_cache._keep(self, now + self._parameters.non_lifetime)
         else:
             self.time_due = self._expires(now)
         octets = self.octets
@@ -310,18 +308,19 @@ class SentMessageCacheEntry(MessageCacheEntry):
         Raises:
           RemoteProtocolError: if *message* is neither ACK nor RST.
         """
-        if message.type is not ACK and message.type is not RST:
+        type = message.type
+        if type is not ACK and type is not RST:
             raise RemoteProtocolError(f"a CON or NON is replied to by an ACK or RST, not by {message!r}")
         if self.transmissions == 0 or self.reply_type is not None:
             return False
-        if message.type is ACK and self.octets[0] & 0x30:
+        if type is ACK and self.octets[0] & 0x30:
             return False
-        self.reply_type = message.type
+        self.reply_type = type
         listener, newer = self.listener, self.superseding
         # The ID stays reserved until expiry: a late duplicate must find this entry (section 4.4).
         self.complete(now)
         if listener is not None:
-            if message.type is RST:
+            if type is RST:
                 listener.message_failed(self, self._error(ResetReceived, "reset by the peer", now), now)
             elif self._heir is None:  # Otherwise it is the newer message that must arrive.
                 self.superseding = newer  # For the listener, who alone can still send it.
@@ -364,9 +363,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
         try:
             remote.require_room(message, is_response=self.is_solicited)
             message_id = message.message_id = remote.next_message_id()
+            octets = _encode(message, message_id)
         except LocalProtocolError:
             return False
-        octets = with_message_id(self._superseding_octets, message_id)
         assert self.activated_at is not None
         # The heir takes the NSTART slot; the ID of what it supersedes stays reserved, and a Reset for that one counts.
         self.state = _COMPLETED
@@ -375,7 +374,6 @@ class SentMessageCacheEntry(MessageCacheEntry):
         heir = self._heir = SentMessageCacheEntry(
             cache,
             message,
-            self.destination_endpoint,
             now,
             remote,
             octets,
@@ -384,7 +382,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
             self._local_address,
             None,
             self.is_solicited,
-            is_pending=True,
+            True,
         )
         heir.state = _UNACKNOWLEDGED
         heir.activated_at, heir.transmissions = now, 1
@@ -418,10 +416,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
             del self._message
         else:
             self._message = message.replace(payload=b"", options=Options(max_age=max_age))
-        self.octets = octets = self.octets[: 4 + len(message.token)]
+        kept = 4 + len(message.token)
+        self.octets = self.octets[:kept]
         self._answers = self.superseding = None
-        self._superseding_octets = b""
-        kept = len(octets)
         self._remote.local.counters.sent_octets -= self.size - kept
         self.size = kept
 
@@ -430,9 +427,9 @@ class SentMessageCacheEntry(MessageCacheEntry):
         return since + (parameters.non_lifetime if self.octets[0] & 0x30 else parameters.exchange_lifetime)
 
     def _put_behind(self, message: Message, octets: bytes) -> None:
-        before = 0 if self.superseding is None else _kept(self.superseding, self._superseding_octets)
-        self.superseding, self._superseding_octets = message, octets
-        self._count_octets(_kept(message, octets) - before)
+        # In place of the one that stood behind it before, if any did.
+        self.superseding = message
+        self._count_octets(_kept(self._message, self.octets) + _kept(message, octets) - self.size)
 
     def _count_octets(self, octets: int) -> None:
         self.size += octets
@@ -441,7 +438,7 @@ class SentMessageCacheEntry(MessageCacheEntry):
     def _send(self, now: float, octets: bytes = b"") -> None:
         remote = self._remote
         octets = octets or self.octets
-        error = remote.local.transmit(octets, self.destination_endpoint, self._local_address)
+        error = remote.local.transmit(octets, remote.endpoint, self._local_address)
         if error is None:
             remote.count_unanswered(len(octets), now)
         else:

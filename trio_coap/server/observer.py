@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_OBSERVE = 6
 _COMPLETED = SentState.COMPLETED
 
 LONGEST_UNCONFIRMED = 24 * 3600.0
@@ -85,6 +84,7 @@ class Observer:
         "_is_registered",
         "_local_address",
         "_non_in_a_row",
+        "_number",
         "_observers",
         "_timer",
         "key",
@@ -124,6 +124,7 @@ class Observer:
         self._entry: SentMessageCacheEntry | None = None
         self._held: Response | None = None
         self._non_in_a_row = 0
+        self._number = 0
         self._timer = Timer(observers.endpoint.queue, self._time_has_come)
 
     @property
@@ -167,7 +168,8 @@ class Observer:
         self._non_in_a_row = 0
         self._is_other_format(response)
         self._timer.start(now + LONGEST_UNCONFIRMED)
-        return response.replace(observe=self._observers.next_number())
+        self._number = self._observers.next_number()
+        return response.replace(observe=self._number)
 
     def responded(self, entry: SentMessageCacheEntry | None) -> None:
         """Take note of how the response to the registration went: in a message of its own, or piggybacked."""
@@ -206,7 +208,7 @@ class Observer:
             text = f"the Content-Format is {response.options.content_format} now, no longer {self._content_format}"
             self.finish(NotAcceptable(text).to_response())
             return
-        response.options = response.options.with_uint(_OBSERVE, self._observers.next_number())
+        response.options, self._number = self._observers.number(response.options, self._number)
         self._send(response, now)
         if self._is_changed and self._is_active:
             self.changed()
@@ -263,10 +265,11 @@ class Observer:
         """Return whether the Content-Format has changed (section 4.2); 2.03 says nothing about it."""
         if response.code is not Code.CONTENT:
             return False
+        content_format = response.options.content_format
         if not self._has_format:
             self._has_format = True
-            self._content_format = response.options.content_format
-        return response.options.content_format != self._content_format
+            self._content_format = content_format
+        return content_format != self._content_format
 
     def _send(self, response: Response, now: float) -> None:
         """Send *response* as soon as it may be sent, in place of whatever waits."""
@@ -302,8 +305,8 @@ class Observer:
         endpoint = self._observers.endpoint
         if endpoint.is_closed:
             return
-        remote = self.key[0]
-        response.token, response.type, response.message_id = self.key[1], type, None
+        remote, token = self.key
+        response.token, response.type, response.message_id = token, type, None
         self._held = None
         try:
             entry = endpoint.remote_state(remote).submit(

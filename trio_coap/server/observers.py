@@ -16,7 +16,8 @@ one registration above a limit                           it gets a response, wit
 
 Rule 1: an entry is one remote endpoint and one token.  Rule 2: for each entry one handler runs at a time; changes
 meanwhile are one change after it.  Rule 3: Observe numbers come from one counter, so that they rise from one registration
-to the next too; if 2^23 of them pass between two notifications to one client, 128 s have passed as well.
+to the next too; if 2^23 of them pass between two notifications to one client, 128 s have passed as well.  It moves on for a
+registration, and for who has got its number already; others share it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from trio_coap.server.workers import Running, Workers
 from trio_coap.transports.driver import DrivenEndpoint
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
+from trio_coap.wire.options import Options
 from trio_coap.wire.response_errors import ResponseError
 
 OBSERVABLE_METHODS = frozenset({Code.GET, Code.FETCH})
@@ -43,6 +45,8 @@ NUMBERS = 1 << 24
 """Observe numbers are 24 bits wide (:rfc:`7641` section 4.4)."""
 
 REGISTER, DEREGISTER = 0, 1
+
+_OBSERVE = 6
 
 
 class Answering(Protocol):
@@ -137,6 +141,9 @@ class Observers:
         self.farewells = Farewells()
         self._per_remote: Counter[Endpoint] = Counter()
         self._number = 0
+        # The options of the last notification, without the Observe number and with it.
+        self._plain_options: Options | None = None
+        self._numbered_options = Options()
         # When the next NON notification may go to a remote; there is nothing here of those without observers.
         self.non_allowed_at: dict[Endpoint, float] = {}
         self.round_trips: dict[Endpoint, float] = {}
@@ -148,9 +155,24 @@ class Observers:
         return True
 
     def next_number(self) -> int:
-        """Return the Observe number of the next notification (section 4.4)."""
+        """Return an Observe number that nobody has got, for the response to a registration (section 4.4)."""
         self._number = (self._number + 1) % NUMBERS
+        self._plain_options = None
         return self._number
+
+    def number(self, options: Options, last: int) -> tuple[Options, int]:
+        """Return *options* with the Observe number of a notification, and that number (section 4.4).
+
+        Most notifications of one change have the same options then, which are encoded once.
+
+        Args:
+          options: of the notification.
+          last: the number that its observer has got before.
+        """
+        number = self.next_number() if last == self._number else self._number
+        if options is not self._plain_options and options != self._plain_options:
+            self._plain_options, self._numbered_options = options, options.with_uint(_OBSERVE, number)
+        return self._numbered_options, number
 
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> Observer | None:
         """Take a request into account before its handler runs.

@@ -9,7 +9,7 @@ import logging
 
 from trio_coap.server.results import find_cause
 from trio_coap.wire.codes import Code
-from trio_coap.wire.message import Request, Response
+from trio_coap.wire.message import NO_OPTIONS, Request, Response
 from trio_coap.wire.response_errors import InternalServerError, NotAcceptable, ResponseError
 
 _logger = logging.getLogger(__name__)
@@ -31,22 +31,21 @@ def check_response(response: Response, request: Request) -> tuple[Response, int]
         content_format = response.options.content_format
         if content_format is not None and content_format != accept:
             response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    # What has no options, and gets none, is as long as its payload.
-    is_bare = not response.options and request.options.observe is None
-    size = len(response.payload) if is_bare else _size(response, request)
+    # A notification gets its number later.
+    observe = 0 if request.options.observe is None else MAX_OBSERVE
+    size = _size(response) + observe
     if size > MAX_CONTENT:
         _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
         response = InternalServerError().to_response()
-        size = _size(response, request)
+        size = _size(response) + observe
     return response, size
 
 
-def _size(response: Response, request: Request) -> int:
+def _size(response: Response) -> int:
     size = len(response.payload)
-    if response.options:
+    if response.options is not NO_OPTIONS:
         size += sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    # A notification gets its number later.
-    return size if request.options.observe is None else size + MAX_OBSERVE
+    return size
 
 
 def error_response(exc: Exception, request: Request) -> Response:

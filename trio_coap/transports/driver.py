@@ -30,6 +30,9 @@ SYSTEM_RANDOM = random.SystemRandom()
 class DrivenEndpoint(LocalEndpoint):
     """A local endpoint whose engine is driven by two tasks; a subclass says how datagrams come and go."""
 
+    is_closed: bool
+    """True once the endpoint has been closed."""
+
     def __init__(
         self,
         sockaddr: tuple[Any, ...] | None = None,
@@ -48,13 +51,8 @@ class DrivenEndpoint(LocalEndpoint):
     def _reset(self) -> None:
         self._wakeup: trio.CancelScope | None = None
         self._closed = trio.Event()
-        self._is_closed = False
+        self.is_closed = False
         super()._reset()
-
-    @property
-    def is_closed(self) -> bool:
-        """True once the endpoint has been closed."""
-        return self._is_closed
 
     async def wait_closed(self) -> None:
         """Wait until the endpoint is closed."""
@@ -80,7 +78,7 @@ class DrivenEndpoint(LocalEndpoint):
         if self.is_closed:
             return
         self._closed.set()
-        self._is_closed = True
+        self.is_closed = True
         self._forget()
         self._close_transport()
         self.abandon()

@@ -7,6 +7,7 @@ mean.
 from __future__ import annotations
 
 from trio_coap.wire.definitions import MAX_OPTION_NUMBER
+from trio_coap.wire.errors import LocalProtocolError
 
 PAYLOAD_MARKER = 0xFF
 
@@ -23,7 +24,13 @@ class FormatFault(Exception):
 
 
 def encode_items(items: Items) -> bytes:
-    """Return the octets of *items*."""
+    """Return the octets of *items*.
+
+    Raises:
+      LocalProtocolError: if there are too many.
+    """
+    if len(items) > MAX_OPTIONS:
+        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(items)}")
     encoded = bytearray()
     previous = 0
     for number, value in items:

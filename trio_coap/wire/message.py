@@ -17,7 +17,7 @@ import attrs
 from trio_coap.wire.codes import CODES, CON, Code, MessageType
 from trio_coap.wire.contentformats import media_type_of
 from trio_coap.wire.definitions import RESERVED_KEYWORDS, WHEN_REGISTERED, encode_text
-from trio_coap.wire.encoding import MAX_OPTIONS, PAYLOAD_MARKER, FormatFault, decode_items_untrusted
+from trio_coap.wire.encoding import PAYLOAD_MARKER, FormatFault, decode_items_untrusted
 from trio_coap.wire.errors import LocalProtocolError, MessageFormatError, PayloadFormatError
 from trio_coap.wire.options import OptionInput, Options
 from trio_coap.wire.recent import Recent
@@ -37,9 +37,11 @@ kept decoded and judged, or twice as many: about a kilobyte each.  A peer that v
 _remembered: Recent[bytes, Options] = Recent(MAX_REMEMBERED_OPTIONS)
 WHEN_REGISTERED.append(_remembered.clear)
 
+_MARKER = bytes((PAYLOAD_MARKER,))
 _HEADER = struct.Struct("!BBH")
 _MAX_OPTIONS_AT = 4 + MAX_TOKEN_LENGTH
-_NO_OPTIONS = Options()
+NO_OPTIONS = Options()
+"""Of messages that have none: most responses."""
 _TYPES = (MessageType.CON, MessageType.NON, MessageType.ACK, MessageType.RST)
 
 
@@ -94,7 +96,7 @@ class Message:
         code: Code | int | None = None,
         payload: bytes | str = b"",
         *,
-        options: Options = _NO_OPTIONS,
+        options: Options = NO_OPTIONS,
         type: MessageType = CON,
         message_id: int | None = None,
         token: bytes = b"",
@@ -311,13 +313,8 @@ def encode_message(
         if token or payload or options:
             raise LocalProtocolError("an empty message ends behind its header (RFC 7252 section 4.1)")
         return header
-    if options is _NO_OPTIONS:
-        return b"%b%b\xff%b" % (header, token, payload) if payload else header + token
-    if len(options) > MAX_OPTIONS:
-        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(options)}")
-    if payload:
-        return b"%b%b%b\xff%b" % (header, token, options.encode(), payload)
-    return header + token + options.encode()
+    encoded = b"" if options is NO_OPTIONS else options.encode()
+    return b"".join((header, token, encoded, _MARKER, payload)) if payload else header + token + encoded
 
 
 def _check_numbers(message_id: int, token: bytes) -> None:
@@ -361,11 +358,11 @@ def decode_message_untrusted(
     message_id = data[2] << 8 | data[3]
     offset = 4 + (first & 15)
     cls = _CLASS_OF_CODE[code]
-    if cls is None or cls is Message or not 4 <= offset <= _MAX_OPTIONS_AT or offset > size:
+    if cls is None or (cls is Message and size > 4) or not 4 <= offset <= _MAX_OPTIONS_AT or offset > size:
         _check_header(data, message_id)
         cls = _CLASS_OF_CODE[code] or Message
     payload = b""
-    options = _NO_OPTIONS
+    options = NO_OPTIONS
     if offset < size:
         # What stands before the first 0xFF was perhaps seen before, as all options of a message: it is read in one way only.
         end = data.find(PAYLOAD_MARKER, offset)
