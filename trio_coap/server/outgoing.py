@@ -42,11 +42,10 @@ def check_response(response: Response, request: Request) -> tuple[Response, int]
 
 
 def _size(response: Response, request: Request) -> int:
-    size = len(response.payload)
-    if response.options:
-        size += sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    # A notification gets its number later.
-    return size if request.options.observe is None else size + MAX_OBSERVE
+    if request.options.observe is None:
+        return len(response.payload) + len(response.options.encode())
+    # A notification gets its number later: its options are yet to be encoded.
+    return len(response.payload) + MAX_OBSERVE + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
 
 
 def error_response(exc: Exception, request: Request) -> Response:
