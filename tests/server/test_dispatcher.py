@@ -216,7 +216,7 @@ async def test_plain_functions_are_not_limited(coap_network: VirtualNetwork, aut
     [
         Response(Code.CONTENT, bytes(MAX_CONTENT + 1), block2=Block(0)),
         Response(Code.CONTENT, bytes(65_000), block2=Block(0), location_path=["x" * 250] * 3),
-        Response(Code.CONTENT, location_path=["x" * 255] * 300),
+        Response(Code.CONTENT, location_path=["x" * 255] * 256),
     ],
     ids=["payload", "both", "options"],
 )
@@ -226,6 +226,14 @@ async def test_a_response_too_large_for_a_datagram_is_an_error_of_ours(
     async with open_pair(lambda request: response) as (client, _):
         assert (await client.get("/r")).code is Code.INTERNAL_SERVER_ERROR
     assert "too many for a datagram" in caplog.text
+
+
+async def test_a_response_with_too_many_options_is_an_error_of_ours(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_pair(lambda request: Response(Code.CONTENT, location_path=["x"] * 300)) as (client, _):
+        assert (await client.get("/r")).code is Code.INTERNAL_SERVER_ERROR
+    assert "at most 256 options" in caplog.text
 
 
 async def test_a_response_that_just_fits_into_a_datagram(autojump_clock: MockClock) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block, block_uint, read_block
 from trio_coap.wire.errors import LocalProtocolError
 from trio_coap.wire.options import Options
 
@@ -100,3 +101,21 @@ def test_more_never_spills_into_the_number() -> None:
 def test_a_value_of_four_octets_is_no_block() -> None:
     with pytest.raises(LocalProtocolError, match=r"not 1048576$"):
         Block.from_uint(0x1000000)
+
+
+@given(st.binary(max_size=3))
+def test_octets_are_read_as_their_number(octets: bytes) -> None:
+    for _ in range(2):  # The second time from what is kept.
+        assert read_block(octets) == Block.from_uint(int.from_bytes(octets, "big"))
+
+
+@given(st.integers(0, MAX_BLOCK_NUMBER), st.booleans(), st.sampled_from(SIZES))
+def test_the_value_of_a_block_is_that_of_its_place(number: int, more: bool, size: int) -> None:
+    assert block_uint(number * size, more, size) == Block.of(number, more, size).to_uint()
+
+
+@given(st.integers(0, MAX_BLOCK_NUMBER), st.integers(0, 7))
+def test_a_block_starts_behind_so_many_of_its_size(number: int, exponent: int) -> None:
+    block = Block(number, False, exponent)
+    assert block.start == number * block.size
+    assert attrs.evolve(block, number=0).start == 0

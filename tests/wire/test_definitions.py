@@ -401,3 +401,10 @@ def test_a_name_that_is_no_word_cannot_be_registered(name: str) -> None:
 def test_a_name_that_cannot_be_a_keyword_cannot_be_registered(name: str) -> None:
     with pytest.raises(LocalProtocolError, match=f"{name.lower()} means something else"):
         register_option(65001, name)
+
+
+def test_an_option_beside_a_block_that_becomes_known_is_judged_anew() -> None:
+    items = ((11, b"a"), (23, b"\x16"), (65_432, b"x"))
+    assert [problem.number for problem in Options.from_wire(items).problems] == [65_432]
+    register_option(65_432, "Known-After-A-Block")
+    assert Options.from_wire(items).problems == ()

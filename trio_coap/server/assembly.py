@@ -22,14 +22,12 @@ others of the cache key, Content-Format, Request-Tag (:rfc:`9175` section 3).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
-from typing import final
+from typing import Any, final
 
 from trio_coap.server.ledger import Excess, Key, Ledger
 from trio_coap.server.limits import BlockLimits
 from trio_coap.wire.block import Block
 from trio_coap.wire.codes import Code
-from trio_coap.wire.definitions import is_no_cache_key
 from trio_coap.wire.message import Request, Response
 from trio_coap.wire.options import Options
 from trio_coap.wire.response_errors import (
@@ -98,10 +96,9 @@ def transfer_key(request: Request, without: frozenset[int] = NOT_IN_KEY) -> Key:
       request: which brings a block, or asks for one.
       without: the options that may differ, beside those that never are part of a cache key.
     """
-    options = tuple([item for item in request.options if item[0] not in without and not is_no_cache_key(item[0])])
-    remote: object = request.source_endpoint
-    assert isinstance(remote, Hashable)
-    return remote, (request.code, options)
+    remote: Any = request.source_endpoint
+    assert remote is not None
+    return remote, (request.code, request.options.body_key(without))
 
 
 @final

@@ -126,6 +126,11 @@ class BlockwiseHandler:
           ResponseError: see the tables.
         """
         block1, block2 = request.options.block1, request.options.block2
+        if block1 is None and block2 is not None and block2.number and block2.size_exponent < 7:
+            # Who it was that gave a body need not be asked for the rest of it.
+            answer = self._answer_later_block(request)
+            if answer is not None:
+                return answer
         policy = self._policy_for(request)
         if block1 is None and block2 is None:
             if request.payload:
@@ -139,7 +144,7 @@ class BlockwiseHandler:
         if block1 is not None:
             return self._accept(request, block1, policy)
         if block2 is not None and block2.number:
-            return self._answer_later_block(request)
+            return self._run_again(request)
         self._check_size(request, policy)
         return self._run(request, request, policy)
 
@@ -239,10 +244,11 @@ class BlockwiseHandler:
             self.assembler.answered(request, None, self._endpoint.clock())
             raise
 
-    def _answer_later_block(self, request: Request) -> Response | Awaitable[Response]:
+    def _answer_later_block(self, request: Request) -> Response | Awaitable[Response] | None:
+        """Answer with a block of a body that is remembered; None if there is none."""
         representation = self.representations.get(_key(request), self._endpoint.clock())
         if representation is None or not representation.answers(request):
-            return self._run_again(request)
+            return None
         if representation.is_stream:
             return self._read_block(representation, request, request, is_remembered=True)
         return self._cut_block(representation, request, is_remembered=True)

@@ -166,16 +166,16 @@ class Dispatcher:
     def request_received(self, request: Request, entry: RcvdMessageCacheEntry, now: float) -> None:
         """See :class:`trio_coap.messaging.local.RequestListener`."""
         observer = None
-        is_plain = request.options.is_plain
+        is_ordinary = request.options.is_ordinary
         try:
             is_to_group = entry.is_multicast
             if is_to_group and self._answers_group is not None and not self._answers_group(request):
                 return
-            if not (is_plain or self._may_process(request, entry, now)):
+            if not (is_ordinary or self._may_process(request, entry, now)):
                 return
             if self.handlers.count:
                 self._end_former(request, entry.remote.endpoint)
-            if not is_plain and self._is_settled(request, entry, now):
+            if not is_ordinary and self._is_settled(request, entry, now):
                 return
             if request.code not in _METHODS:
                 raise MethodNotAllowed(f"there is no method {request.code.dotted}")
@@ -183,7 +183,7 @@ class Dispatcher:
                 raise _ending(self._retry_after)
             if not is_to_group:
                 self.verification.require_budget(request, entry, now)
-            if not is_plain:
+            if not is_ordinary:
                 observer = self._observe(request, entry, now)
             answer = self._handler(request)
             if isinstance(answer, Response):
@@ -191,7 +191,7 @@ class Dispatcher:
             else:
                 self._start(answer, request, entry, observer)
         except Exception as exc:
-            if observer is None and not is_plain:
+            if observer is None and not is_ordinary:
                 self.observers.refuse(request, entry.remote.endpoint, now)
             self._respond(error_response(exc, request), request, entry, observer, now)
 

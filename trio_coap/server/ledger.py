@@ -7,6 +7,7 @@ has to go for want of room is counted by the limit's name; refusals are counted 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar, final
@@ -101,6 +102,8 @@ class Ledger(Generic[V]):
         self._dropped = dropped
         self._turned_away = Counter() if turned_away is None else turned_away
         self._entries: dict[Key, _Entry[V]] = {}
+        # Nothing expires earlier: entries expire in the order of use, and use moves them to later.
+        self._due_at = math.inf
         # Which stands last, if that is known: blocks of one body mostly come one after the other.
         self._newest: _Entry[V] | None = None
         self._accounts: dict[Hashable, _Account] = {}
@@ -114,7 +117,8 @@ class Ledger(Generic[V]):
 
     def get(self, key: Key, now: float) -> V | None:
         """Return the value at *key* and count it as used, or None."""
-        self.expire(now)
+        if now >= self._due_at:
+            self.expire(now)
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -146,6 +150,8 @@ class Ledger(Generic[V]):
     def put(self, key: Key, value: V, octets: int, now: float) -> None:
         """Enter *value*, in place of what stands there; limits are the caller's business."""
         self.discard(key)
+        if not self._entries:
+            self._due_at = now + self._lifetime
         self._newest = self._entries[key] = _Entry(value, octets, now)
         account = self._accounts.setdefault(key[0], _Account())
         account.keys[key] = None
@@ -209,6 +215,7 @@ class Ledger(Generic[V]):
         """Drop what has not been used for a lifetime."""
         while self._entries:
             key, entry = next(iter(self._entries.items()))
-            if entry.used_at + self._lifetime > now:
+            self._due_at = entry.used_at + self._lifetime
+            if self._due_at > now:
                 return
             self.discard(key)

@@ -9,7 +9,7 @@ import logging
 
 from trio_coap.server.results import find_cause
 from trio_coap.wire.codes import Code
-from trio_coap.wire.message import NO_OPTIONS, Request, Response
+from trio_coap.wire.message import Request, Response
 from trio_coap.wire.response_errors import InternalServerError, NotAcceptable, ResponseError
 
 _logger = logging.getLogger(__name__)
@@ -31,21 +31,21 @@ def check_response(response: Response, request: Request) -> tuple[Response, int]
         content_format = response.options.content_format
         if content_format is not None and content_format != accept:
             response = NotAcceptable(f"there is Content-Format {content_format}, not {accept}").to_response()
-    # A notification gets its number later.
-    observe = 0 if request.options.observe is None else MAX_OBSERVE
-    size = _size(response) + observe
+    # What has no options, and gets none, is as long as its payload.
+    is_bare = not response.options and request.options.observe is None
+    size = len(response.payload) if is_bare else _size(response, request)
     if size > MAX_CONTENT:
         _logger.error("the response to %r has %d octets, too many for a datagram", request, size)
         response = InternalServerError().to_response()
-        size = _size(response) + observe
+        size = _size(response, request)
     return response, size
 
 
-def _size(response: Response) -> int:
-    size = len(response.payload)
-    if response.options is not NO_OPTIONS:
-        size += sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
-    return size
+def _size(response: Response, request: Request) -> int:
+    if request.options.observe is None:
+        return len(response.payload) + len(response.options.encode())
+    # A notification gets its number later: its options are yet to be encoded.
+    return len(response.payload) + MAX_OBSERVE + sum([len(value) + MAX_OPTION_HEADER for _, value in response.options])
 
 
 def error_response(exc: Exception, request: Request) -> Response:

@@ -14,7 +14,7 @@ from typing import final
 import trio
 
 from trio_coap.server.results import StreamedBody, success_code
-from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block
+from trio_coap.wire.block import MAX_BLOCK_NUMBER, Block, block_uint
 from trio_coap.wire.body import BodyReader
 from trio_coap.wire.codes import Code
 from trio_coap.wire.message import Request, Response
@@ -119,8 +119,7 @@ class Representation:
         size2 = self.size if start == 0 and is_more else None
         if options.size2 is None and size2 is not None:
             options = options.replace(size2=size2)
-        block2 = Block.of(start // size, is_more, size)
-        return self.head.replace(payload=payload, options=options.with_uint(_BLOCK2, block2.to_uint()))
+        return self.head.replace(payload=payload, options=options.with_uint(_BLOCK2, block_uint(start, is_more, size)))
 
     @property
     def size(self) -> int | None:

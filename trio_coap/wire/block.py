@@ -6,6 +6,7 @@ said elsewhere.  Rule 2: no :class:`Block` is read back as another one.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Self
 
 import attrs
@@ -17,6 +18,9 @@ MAX_BLOCK_NUMBER = 0xFFFFF
 
 MAX_SIZE_EXPONENT = 7
 """SZX has three bits; 7 is reserved over datagrams and stands for BERT over TCP (:rfc:`8323` section 6)."""
+
+MAX_KEPT_BLOCKS = 256
+"""Blocks that are kept for who reads their values again: all bodies have blocks of the same low numbers.  That is 80 kB."""
 
 
 @attrs.frozen
@@ -38,11 +42,20 @@ class Block:
     size_exponent: int = 6
     """SZX: the size is 2 ** (SZX + 4) octets; 7 is reserved over datagrams, and made only to be read."""
 
+    size: int = attrs.field(init=False, repr=False, eq=False)
+    """The size of the blocks, in octets (SZX 7 stands for blocks of 1024 octets: BERT, :rfc:`8323`)."""
+
+    start: int = attrs.field(init=False, repr=False, eq=False)
+    """Where the block starts in the body, in octets."""
+
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.number <= MAX_BLOCK_NUMBER:
             raise LocalProtocolError(f"a block number is 0 to {MAX_BLOCK_NUMBER}, not {self.number}")
         if not 0 <= self.size_exponent <= MAX_SIZE_EXPONENT:
             raise LocalProtocolError(f"a size exponent is 0 to {MAX_SIZE_EXPONENT}, not {self.size_exponent}")
+        size = 16 << min(self.size_exponent, 6)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "start", self.number * size)
 
     @classmethod
     def of(cls, number: int, more: bool, size: int) -> Self:
@@ -65,15 +78,16 @@ class Block:
         """Return the option's value."""
         return (self.number << 4) | (self.more << 3) | self.size_exponent
 
-    @property
-    def size(self) -> int:
-        """The size of the blocks, in octets (SZX 7 stands for blocks of 1024 octets: BERT, :rfc:`8323`)."""
-        return 16 << min(self.size_exponent, 6)
-
-    @property
-    def start(self) -> int:
-        """Where the block starts in the body, in octets."""
-        return self.number * self.size
-
     def __str__(self) -> str:
         return f"{self.number}/{int(self.more)}/{self.size}"
+
+
+@lru_cache(MAX_KEPT_BLOCKS)
+def read_block(octets: bytes) -> Block:
+    """Return the block that *octets*, three of them at most, stand for in an option."""
+    return Block.from_uint(int.from_bytes(octets, "big"))
+
+
+def block_uint(start: int, more: bool, size: int) -> int:
+    """Return the value of the option for the block that begins at octet *start*: of a size and a number that there are."""
+    return start // size << 4 | more << 3 | size.bit_length() - 5

@@ -6,6 +6,8 @@ mean.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from trio_coap.wire.definitions import MAX_OPTION_NUMBER
 from trio_coap.wire.errors import LocalProtocolError
 
@@ -23,16 +25,14 @@ class FormatFault(Exception):
     """(rule, section, offset): on its way to become a MessageFormatError."""
 
 
-def encode_items(items: Items) -> bytes:
-    """Return the octets of *items*.
+def encode_items(items: Items, previous: int = 0) -> bytes:
+    """Return the octets of *items*, which stand behind an option of the number *previous*.
 
     Raises:
       LocalProtocolError: if there are too many.
     """
-    if len(items) > MAX_OPTIONS:
-        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {len(items)}")
+    _require_encodable(len(items))
     encoded = bytearray()
-    previous = 0
     for number, value in items:
         delta = number - previous
         length = len(value)
@@ -47,6 +47,51 @@ def encode_items(items: Items) -> bytes:
             encoded += length_octets
         encoded += value
     return bytes(encoded)
+
+
+class Frame(NamedTuple):
+    """What stands around one occurrence of an option, for who sends many messages that differ in its value alone."""
+
+    number: int
+    """Of the option."""
+
+    before: Items
+    behind: Items
+    nibble: int
+    """Of the option's delta, in place."""
+
+    encoded_before: bytes
+    """The octets of what stands before, and the extension of the delta, are apart: a header octet is between them."""
+
+    extension: bytes
+    encoded_behind: bytes
+
+    @classmethod
+    def around(cls, number: int, items: Items) -> Frame:
+        """Return what stands around option *number* among *items*; occurrences that it has there are left out.
+
+        Raises:
+          LocalProtocolError: if there are too many.
+        """
+        before = tuple([item for item in items if item[0] < number])
+        behind = tuple([item for item in items if item[0] > number])
+        _require_encodable(len(before) + 1 + len(behind))
+        nibble, extension = _extend(number - before[-1][0] if before else number)
+        return cls(number, before, behind, nibble << 4, encode_items(before), extension, encode_items(behind, number))
+
+    def fill(self, value: bytes) -> tuple[Items, bytes]:
+        """Return the items with *value*, of 12 octets at most, and the octets of all."""
+        header = _OCTETS[self.nibble | len(value)]
+        encoded = b"%b%b%b%b%b" % (self.encoded_before, header, self.extension, value, self.encoded_behind)
+        return (*self.before, (self.number, value), *self.behind), encoded
+
+
+_OCTETS = tuple([bytes((octet,)) for octet in range(256)])
+
+
+def _require_encodable(number: int) -> None:
+    if number > MAX_OPTIONS:
+        raise LocalProtocolError(f"a message has at most {MAX_OPTIONS} options, not {number}")
 
 
 def _extend(value: int) -> tuple[int, bytes]:

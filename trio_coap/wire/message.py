@@ -366,9 +366,10 @@ def decode_message_untrusted(
     if offset < size:
         # What stands before the first 0xFF was perhaps seen before, as all options of a message: it is read in one way only.
         end = data.find(PAYLOAD_MARKER, offset)
-        known = _remembered.young.get(data[offset:end] if end >= 0 else data[offset:])
+        encoded = data[offset:end] if end >= 0 else data[offset:]
+        known = _remembered.young.get(encoded)
         if known is None or end == size - 1:
-            options, payload = _decode_options(data, offset, message_id)
+            options, payload = _decode_options(data, offset, encoded, message_id)
         else:
             options = known
             if end >= 0:
@@ -407,14 +408,13 @@ def _check_header(data: bytes, message_id: int) -> None:
     raise MessageFormatError(*fault, message_type=_TYPES[data[0] >> 4 & 3], message_id=message_id)
 
 
-def _decode_options(data: bytes, offset: int, message_id: int) -> tuple[Options, bytes]:
-    """Return the options, which begin at *offset*, and the payload."""
-    size = len(data)
-    end = data.find(PAYLOAD_MARKER, offset)
+def _decode_options(data: bytes, offset: int, encoded: bytes, message_id: int) -> tuple[Options, bytes]:
+    """Return the options, which begin at *offset*, and the payload; *encoded* is what stands before the first 0xFF."""
+    size, end = len(data), offset + len(encoded)
     if end != size - 1:
-        known = _remembered.find(data[offset:end] if end >= 0 else data[offset:])
+        known = _remembered.find(encoded)
         if known is not None:
-            return known, data[end + 1 :] if end >= 0 else b""
+            return known, data[end + 1 :]
     try:
         items, payload_at = decode_items_untrusted(data, offset, size)
     except FormatFault as fault:
@@ -423,8 +423,7 @@ def _decode_options(data: bytes, offset: int, message_id: int) -> tuple[Options,
             rule, section, at, message_type=_TYPES[data[0] >> 4 & 3], message_id=message_id
         ) from None
     options = Options.from_wire(items)
-    end = size if payload_at == size else payload_at - 1
-    encoded = data[offset:end]
-    if len(encoded) <= MAX_REMEMBERED_LENGTH and PAYLOAD_MARKER not in encoded:
+    options_end = size if payload_at == size else payload_at - 1
+    if end == options_end and len(encoded) <= MAX_REMEMBERED_LENGTH:  # Otherwise the first 0xFF stands in an option.
         _remembered.put(encoded, options)
     return options, data[payload_at:]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, NoReturn, final
 
 import attrs
 
-from trio_coap.wire.block import Block
+from trio_coap.wire.access import Kept, flag, opaque, opaques, several_blocks, single_block, string, strings, uint
+from trio_coap.wire.block import Block, read_block
 from trio_coap.wire.definitions import (
     DEFINITIONS,
     RESERVED_KEYWORDS,
@@ -26,9 +26,11 @@ from trio_coap.wire.definitions import (
     OptionValue,
     find_definition,
     is_critical,
+    is_no_cache_key,
 )
-from trio_coap.wire.encoding import Items, encode_items
+from trio_coap.wire.encoding import Frame, Items, encode_items
 from trio_coap.wire.errors import LocalProtocolError, shorten
+from trio_coap.wire.recent import Recent
 
 OptionInput = OptionValue | Block | Sequence[OptionValue | Block] | None
 """What may be given for an option by keyword: a value, several for a repeatable one, None for none."""
@@ -40,8 +42,16 @@ MAX_SHOWN = 32
 """Options in a ``repr``, which may end up in a log: a datagram holds thousands, and no honest message so many."""
 
 _PLAIN = frozenset({3, 7, 11, 12, 15, 17})
+_BLOCK_NAMES = {23: "block2", 27: "block1"}
+_BLOCKS = frozenset(_BLOCK_NAMES)
+_ORDINARY = _PLAIN | _BLOCKS | {28, 60, 292}
 
-T = TypeVar("T")
+MAX_STEMS = 1024
+MAX_STEM_OCTETS = 128
+"""The blocks of a body come with the same options but for their numbers: of so many bodies these are kept judged, or of twice as
+many, where they have so many octets and twenty options at most: a few kilobytes each."""
+
+_MAX_STEM_ITEMS = 20
 
 CRITICAL_PROBLEM = "a critical option that cannot be processed"
 """By what messages that are rejected for their options are counted (:rfc:`7252` section 5.4.1)."""
@@ -58,76 +68,6 @@ class OptionProblem:
     def __str__(self) -> str:
         known = DEFINITIONS.get(self.number)
         return f"option {self.number}{f' ({known.name})' if known else ''} {self.reason}"
-
-
-class _Access(Generic[T]):
-    """Typed access to one option of the table.
-
-    What was read is kept in the instance's dictionary, which Python asks before this: equal requests share their options
-    (:func:`trio_coap.wire.message.decode_message_untrusted`), and much is asked of each.
-    """
-
-    def __init__(self, number: int, read: Callable[[tuple[bytes, ...]], T]) -> None:
-        self.number = number
-        self.read = read
-        self.name = ""
-
-    def __set_name__(self, owner: type[Options], name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, options: None, owner: type[Options]) -> Self: ...
-    @overload
-    def __get__(self, options: Options, owner: type[Options]) -> T: ...
-    def __get__(self, options: Options | None, owner: type[Options]) -> T | Self:
-        if options is None:
-            return self
-        value = options.__dict__[self.name] = self.read(options.raw(self.number))
-        return value
-
-
-class _Kept(cached_property[T]):
-    """A cached property without the lock that Python 3.11 takes: to find the same out twice does no harm."""
-
-    if not TYPE_CHECKING:
-
-        def __get__(self, options: Options | None, owner: type[Options] | None = None) -> T | Self:
-            if options is None:
-                return self
-            value = options.__dict__[self.attrname] = self.func(options)
-            return value
-
-
-def _uint(number: int) -> _Access[int | None]:
-    return _Access(number, lambda values: int.from_bytes(values[0], "big") if values else None)
-
-
-def _opaque(number: int) -> _Access[bytes | None]:
-    return _Access(number, lambda values: values[0] if values else None)
-
-
-def _string(number: int) -> _Access[str | None]:
-    return _Access(number, lambda values: values[0].decode() if values else None)
-
-
-def _block(number: int) -> _Access[Block | None]:
-    return _Access(number, lambda values: Block.from_uint(int.from_bytes(values[0], "big")) if values else None)
-
-
-def _blocks(number: int) -> _Access[tuple[Block, ...]]:
-    return _Access(number, lambda values: tuple([Block.from_uint(int.from_bytes(value, "big")) for value in values]))
-
-
-def _flag(number: int) -> _Access[bool]:
-    return _Access(number, bool)
-
-
-def _opaques(number: int) -> _Access[tuple[bytes, ...]]:
-    return _Access(number, lambda values: values)
-
-
-def _strings(number: int) -> _Access[tuple[str, ...]]:
-    return _Access(number, lambda values: tuple([value.decode() for value in values]))
 
 
 @final
@@ -148,34 +88,34 @@ class Options:
 
     _items: Items
 
-    if_match = _opaques(1)
-    uri_host = _string(3)
-    etag = _opaque(4)
-    etags = _opaques(4)
-    if_none_match = _flag(5)
-    observe = _uint(6)
-    uri_port = _uint(7)
-    location_path = _strings(8)
-    oscore = _opaque(9)
-    uri_path = _strings(11)
-    content_format = _uint(12)
-    max_age = _uint(14)
-    uri_query = _strings(15)
-    hop_limit = _uint(16)
-    accept = _uint(17)
-    q_block1 = _block(19)
-    location_query = _strings(20)
-    edhoc = _flag(21)
-    block2 = _block(23)
-    block1 = _block(27)
-    size2 = _uint(28)
-    q_block2 = _blocks(31)
-    proxy_uri = _string(35)
-    proxy_scheme = _string(39)
-    size1 = _uint(60)
-    echo = _opaque(252)
-    no_response = _uint(258)
-    request_tag = _opaques(292)
+    if_match = opaques(1)
+    uri_host = string(3)
+    etag = opaque(4)
+    etags = opaques(4)
+    if_none_match = flag(5)
+    observe = uint(6)
+    uri_port = uint(7)
+    location_path = strings(8)
+    oscore = opaque(9)
+    uri_path = strings(11)
+    content_format = uint(12)
+    max_age = uint(14)
+    uri_query = strings(15)
+    hop_limit = uint(16)
+    accept = uint(17)
+    q_block1 = single_block(19)
+    location_query = strings(20)
+    edhoc = flag(21)
+    block2 = single_block(23)
+    block1 = single_block(27)
+    size2 = uint(28)
+    q_block2 = several_blocks(31)
+    proxy_uri = string(35)
+    proxy_scheme = string(39)
+    size1 = uint(60)
+    echo = opaque(252)
+    no_response = uint(258)
+    request_tag = opaques(292)
 
     def __init__(self, items: Iterable[tuple[OptionName, OptionValue | Block]] = (), /, **by_name: OptionInput) -> None:
         """Make options from pairs and keywords.
@@ -200,9 +140,7 @@ class Options:
     def raw(self, number: int) -> tuple[bytes, ...]:
         """Return the octets of those occurrences of option *number* that count."""
         index: dict[int, list[bytes]] | None = self.__dict__.get("_index")
-        if index is None:
-            index, self.__dict__["problems"] = _judge(self)
-        return tuple(index.get(number, ()))
+        return tuple((_judge(self)[0] if index is None else index).get(number, ()))
 
     def get(self, option: OptionName) -> OptionValue | None:
         """Return the first value of *option* that counts, or None."""
@@ -225,12 +163,12 @@ class Options:
                 raise AttributeError(str(exc)) from None
             return self.get_all(definition) if definition.is_repeatable else self.get(definition)
 
-    @_Kept
+    @Kept
     def problems(self) -> tuple[OptionProblem, ...]:
         """What is wrong with the options, judged by the table, in the order of the wire (section 5.4)."""
         return _judge(self)[1]
 
-    @_Kept
+    @Kept
     def is_plain(self) -> bool:
         """Whether a request with these options says what it is about and in which format, and that well: Uri-Host,
         Uri-Port, Uri-Path, Uri-Query, Content-Format and Accept; most do, and there is nothing else to be processed."""
@@ -238,6 +176,28 @@ class Options:
             if number not in _PLAIN:
                 return False
         return not self.problems
+
+    @Kept
+    def is_ordinary(self) -> bool:
+        """Whether there is nothing beside what :attr:`is_plain` allows but what comes with blocks: Block1, Block2, Size1,
+        Size2 and Request-Tag; the blocks of most bodies come so."""
+        for number, _ in self._items:
+            if number not in _ORDINARY:
+                return False
+        return not self.problems
+
+    def body_key(self, without: frozenset[int]) -> Items:
+        """Return what belongs to the cache key (:rfc:`7252` section 5.6), less the options numbered *without* and the blocks.
+
+        For the blocks of one body this is one object, as long as it is remembered.
+        """
+        stem: Options = self.__dict__.get("_stem", self)
+        known: tuple[frozenset[int], Items] | None = stem.__dict__.get("_body_key")
+        if known is None or known[0] is not without:
+            left_out = without | _BLOCKS
+            key = tuple([item for item in stem._items if item[0] not in left_out and not is_no_cache_key(item[0])])
+            known = stem.__dict__["_body_key"] = without, key
+        return known[1]
 
     def find_critical_problem(self, understood: Collection[int]) -> OptionProblem | None:
         """Return the first reason to reject the message for its options (section 5.4.1), or None.
@@ -268,19 +228,18 @@ class Options:
           value: as many octets at most as the option may have; nothing is checked.
         """
         octets = value.to_bytes(value.bit_length() + 7 >> 3, "big")
-        items = self._items
-        added = (number, octets)
-        if not items:
-            options = Options.from_wire((added,))
-            options.__dict__["_index"] = {number: [octets]}
-            if number < 13:
-                options.__dict__["_encoded"] = bytes((number << 4 | len(octets),)) + octets
-            return options
-        before = [item for item in items if item[0] < number]
-        behind = [item for item in items if item[0] > number]
-        options = Options.from_wire((*before, added, *behind))
-        self.raw(number)
-        options.__dict__["_index"] = {**self.__dict__["_index"], number: [octets]}
+        held = self.__dict__
+        frame: Frame | None = held.get("_frame")
+        if frame is None or frame.number != number:
+            frame = held["_frame"] = Frame.around(number, self._items)
+        if "_index" not in held:
+            _judge(self)
+        options = Options.__new__(Options)
+        items, encoded = frame.fill(octets)
+        _set_items(options, items)
+        known = options.__dict__
+        known["_encoded"] = encoded
+        known["_index"] = {**held["_index"], number: [octets]}
         return options
 
     def without(self, *options: OptionName) -> Options:
@@ -402,11 +361,48 @@ def _add(pairs: list[tuple[int, bytes]], definition: OptionDefinition, value: Op
 
 
 def _judge(options: Options) -> tuple[dict[int, list[bytes]], tuple[OptionProblem, ...]]:
-    """Find out which occurrences count, by number, and what is wrong (sections 5.4.3 and 5.4.5), in one pass."""
+    """Find out which occurrences count, by number, and what is wrong (sections 5.4.3 and 5.4.5), and keep it."""
+    held, items = options.__dict__, options._items
+    rest = tuple([item for item in items if item[0] not in _BLOCKS])
+    if len(rest) < len(items) <= _MAX_STEM_ITEMS:
+        blocks = {number: [value] for number, value in items if number in _BLOCKS and len(value) <= 3}
+        stem = _find_stem(rest)
+        # Otherwise a block is there twice, or is too long.
+        if len(rest) + len(blocks) == len(items) and not stem.problems:
+            held.update(stem.__dict__)
+            held["_stem"] = stem
+            index = held["_index"] = {**held["_index"], **blocks}
+            for number, (value,) in blocks.items():
+                held[_BLOCK_NAMES[number]] = read_block(value)
+            return index, ()
+    held["_index"], held["problems"] = judged = _judge_all(items)
+    return judged
+
+
+def _find_stem(items: Items) -> Options:
+    """Return the same options for the same *items*, which have no blocks.
+
+    Rule: nobody else gets them, and they are asked only for what holds for all that have them, and that there are no blocks.
+    """
+    stem = _stems.find(items)
+    if stem is None:
+        stem = Options.from_wire(items)
+        stem.__dict__.update(block1=None, block2=None)
+        if sum([len(value) for _, value in items]) <= MAX_STEM_OCTETS:
+            _stems.put(items, stem)
+    return stem
+
+
+_stems: Recent[Items, Options] = Recent(MAX_STEMS)
+WHEN_REGISTERED.append(_stems.clear)
+
+
+def _judge_all(items: Items) -> tuple[dict[int, list[bytes]], tuple[OptionProblem, ...]]:
+    """Judge *items* one by one."""
     index: dict[int, list[bytes]] = {}
     problems: list[OptionProblem] = []
     previous = -1
-    for number, value in options._items:
+    for number, value in items:
         definition = DEFINITIONS.get(number)
         if definition is None:
             problems.append(OptionProblem(number, "is unknown", is_critical(number)))
@@ -422,7 +418,6 @@ def _judge(options: Options) -> tuple[dict[int, list[bytes]], tuple[OptionProble
             index[number].append(value)
         else:
             index[number] = [value]
-    options.__dict__["_index"] = index
     return index, tuple(problems)
 
 
