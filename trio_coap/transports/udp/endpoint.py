@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 BATCH = 32
 """Datagrams read in one go before other tasks get their turn."""
 
+_TRUNCATED = int(socket.MSG_TRUNC)
+"""As a number: Python's flags are enums, and find out which one a result is by functions written in Python."""
+
 MAX_SOURCES = 4096
 """Source addresses whose endpoint is kept at hand, or twice as many."""
 
@@ -332,7 +335,7 @@ class SocketEndpoint(DrivenEndpoint):
                 if packet_info is not None:
                     data, ancillary, flags, sockaddr = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_SIZE)
                     local_address = packet_info.read(ancillary)
-                    if flags & socket.MSG_TRUNC:
+                    if flags & _TRUNCATED:
                         self._truncated += 1
                         continue  # What is left of it is no message.
                 else:
