@@ -102,3 +102,14 @@ def test_what_was_used_last_is_kept_longest(ledger: Ledger[str], dropped: list[s
     assert ledger.values() == ["b", "c", "a"]
     assert ledger.put_evicting(("d", 1), "d", 10, now=5)
     assert dropped == ["a", "b"]
+
+
+def test_a_lifetime_begins_anew_in_a_table_that_was_emptied(ledger: Ledger[str], dropped: list[str]) -> None:
+    lifetime = ledger._lifetime
+    for begun_at in (0.0, 10 * lifetime):
+        ledger.put(("a", 1), "a1", 1, begun_at)
+        ledger.put(("a", 2), "a2", 1, begun_at + 1)
+        assert ledger.get(("a", 1), begun_at + lifetime - 1) == "a1"
+        assert ledger.get(("a", 2), begun_at + lifetime + 1) is None
+        assert ledger.get(("a", 1), begun_at + 2 * lifetime - 1) is None
+    assert dropped == ["a2", "a1"] * 2

@@ -40,6 +40,9 @@ from trio_coap.wire.recent import Recent
 if TYPE_CHECKING:
     from trio_coap.messaging.statistics import EndpointStatistics
 
+_TRUNCATED = int(socket.MSG_TRUNC)
+"""As a number: Python's flags are enums, and find out which one a result is by functions written in Python."""
+
 MAX_SOURCES = 4096
 """Source addresses whose endpoint is kept at hand, or twice as many."""
 
@@ -332,7 +335,7 @@ class SocketEndpoint(DrivenEndpoint):
                 if packet_info is not None:
                     data, ancillary, flags, sockaddr = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_SIZE)
                     local_address = packet_info.read(ancillary)
-                    if flags & socket.MSG_TRUNC:
+                    if flags & _TRUNCATED:
                         self._truncated += 1
                         continue  # What is left of it is no message.
                 else:

@@ -85,13 +85,16 @@ class PacketInfo:
         """
         self._is_ipv4 = family == AF_INET
         self._port = port
-        self._known: Recent[bytes, Endpoint | GroupAddress] = Recent(MAX_ADDRESSES)
+        self._known: Recent[tuple[int, int, bytes], Endpoint | GroupAddress] = Recent(MAX_ADDRESSES)
 
     def read(self, ancillary: Ancillary) -> Endpoint | GroupAddress | None:
         """Return the address that a datagram came to, if *ancillary* says so."""
-        for level, kind, data in ancillary:
-            if (level, kind) in _KINDS:
-                return self._known.young.get(data) or self._known.find(data) or self._learn(level, data)
+        for item in ancillary:
+            known = self._known.young.get(item) or self._known.find(item)
+            if known is not None:
+                return known
+            if item[:2] in _KINDS:
+                return self._learn(item)
         return None
 
     def write(self, source: EndpointAddress, is_ipv4: bool) -> Ancillary:
@@ -119,7 +122,8 @@ class PacketInfo:
         packed = _MAPPED_PREFIX + address if len(address) == 4 else address
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IPV6_PKTINFO.pack(packed, interface))]
 
-    def _learn(self, level: int, data: bytes) -> Endpoint | GroupAddress:
+    def _learn(self, item: tuple[int, int, bytes]) -> Endpoint | GroupAddress:
+        level, _, data = item
         if level == socket.IPPROTO_IPV6:
             packed, interface = _IPV6_PKTINFO.unpack(data)
         else:
@@ -128,7 +132,7 @@ class PacketInfo:
         endpoint = Endpoint((literal, self._port, 0, interface), AF_UNSPEC)
         is_group = endpoint.is_multicast or (endpoint.family == AF_INET and is_broadcast(str(endpoint.sockaddr[0])))
         address = GroupAddress(endpoint, (interface,)) if is_group else endpoint
-        self._known.put(data, address)
+        self._known.put(item, address)
         return address
 
 
