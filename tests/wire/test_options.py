@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -557,3 +559,13 @@ def test_options_less_the_same_few_are_the_same() -> None:
     assert options.without(6, 28) is options.without(6, 28)
     assert options.without(6) == Options(uri_path="a", size2=0)
     assert options.without(6, 28) == Options(uri_path="a")
+
+
+def test_an_option_that_was_registered_before_anybody_needed_options_can_be_read() -> None:
+    script = (
+        "from trio_coap import register_option\n"
+        "register_option(65001, 'Lamp-Mode')\n"
+        "from trio_coap import Options\n"
+        "assert Options([(65001, b'x')]).lamp_mode == b'x'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

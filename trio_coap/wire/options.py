@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import NoReturn, final
 
 import attrs
 
@@ -151,17 +151,6 @@ class Options:
         """Return all values of *option* that count, decoded by its format."""
         definition = find_definition(option)
         return tuple([definition.decode(value) for value in self.raw(definition.number)])
-
-    if not TYPE_CHECKING:  # Options of the application's own: known only at run time.
-
-        def __getattr__(self, name: str) -> OptionValue | tuple[OptionValue, ...] | None:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            try:
-                definition = find_definition(name)
-            except LocalProtocolError as exc:
-                raise AttributeError(str(exc)) from None
-            return self.get_all(definition) if definition.is_repeatable else self.get(definition)
 
     @Kept
     def problems(self) -> tuple[OptionProblem, ...]:
@@ -321,6 +310,27 @@ _ALIASES = {"etags": "etag"}
 _KEYWORDS: dict[str, OptionDefinition] = {}
 """The definitions by the keywords that were used."""
 WHEN_REGISTERED.append(_KEYWORDS.clear)
+
+
+def _read_registered(options: Options, name: str) -> OptionValue | tuple[OptionValue, ...] | None:
+    """Read an option of the application's own, as an attribute that is known only at run time."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    try:
+        definition = find_definition(name)
+    except LocalProtocolError as exc:
+        raise AttributeError(str(exc)) from None
+    return options.get_all(definition) if definition.is_repeatable else options.get(definition)
+
+
+def _make_registered_readable() -> None:
+    """Have Python ask for attributes that are not there; as long as there are none, everything else is found sooner."""
+    Options.__getattr__ = _read_registered  # type: ignore[attr-defined]
+
+
+WHEN_REGISTERED.append(_make_registered_readable)
+if not all(hasattr(Options, definition.name.lower().replace("-", "_")) for definition in DEFINITIONS.values()):
+    _make_registered_readable()  # They were registered before this module was needed.
 
 _SINGLE = (str, int, bytes, bytearray, memoryview, Block)
 _number_of = itemgetter(0)
