@@ -24,6 +24,7 @@ from trio_coap.server.wellknown import WELL_KNOWN_CORE, make_core
 from trio_coap.wire.codes import Code
 from trio_coap.wire.linkformat import Link
 from trio_coap.wire.message import Request
+from trio_coap.wire.options import Options
 from trio_coap.wire.response_errors import NotFound
 
 F = TypeVar("F", bound=ResourceHandler)
@@ -74,6 +75,8 @@ class Site:
         self._root = Node()
         self._routes = Routes(self._root)
         self._core = make_core(self._root) if well_known else None
+        # The options that were looked for last, when that was in changes of the tree, and what was found.
+        self._last: tuple[Options | None, int, Found | None] = None, 0, None
 
     def resource(self, path: str, **declarations: Unpack[ResourceDeclarations]) -> Resource:
         """Return the resource at the template *path*, made if it is not there yet.
@@ -195,7 +198,15 @@ class Site:
         return None if found is None else found[0].find_handler(request)
 
     def _find(self, request: Request) -> Found | None:
-        path = request.options.uri_path
+        # Several look-ups for one request come one after the other, and equal requests share their options.
+        options, last = request.options, self._last
+        if last[0] is options and last[1] == Routes.changes:
+            return last[2]
+        found = self._find_path(options.uri_path)
+        self._last = options, Routes.changes, found
+        return found
+
+    def _find_path(self, path: tuple[str, ...]) -> Found | None:
         if path == WELL_KNOWN_CORE and self._core is not None:
             # Like any literal path, it goes before parameters.
             node: Node | None = self._root
