@@ -363,10 +363,9 @@ class Download:
             return self._upload.repeated_payload, self._common.with_uint(_BLOCK2, self._next_block().to_uint())
 
         def take(response: Response) -> bool:
-            nonlocal body
             if not self._take(response):
                 return False
-            body += self.payload
+            body.extend(self.payload)
             self._check_limit(len(body), max_body)
             return True
 
