@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left, open_peer
-from trio_coap import Code, Endpoint, Response, open_client
+from trio_coap import Block, Code, Endpoint, Response, open_client
 from trio_coap.client import backpressure
 from trio_coap.client.backpressure import Backpressure
 from trio_coap.testing import VirtualNetwork
@@ -184,6 +185,27 @@ async def test_registering_again_waits_and_deregistering_does_not(patient: Scene
     assert deregistration.options.observe == 1
     # It was not answered: leaving has waited for it, not for Max-Age.
     assert trio.current_time() - said_at < 6
+
+
+async def test_the_next_block_waits_if_somebody_else_was_asked_to(patient: Scene, autojump_clock: MockClock) -> None:
+    bodies, came_at = [], []
+
+    async def ask() -> None:
+        bodies.append((await patient.client.get(patient.uri)).payload)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        for number in range(4):
+            request = await patient.peer.receive_request()
+            came_at.append(trio.current_time())
+            if number == 2:
+                overloaded = Response(Code.SERVICE_UNAVAILABLE, max_age=30)
+                overloaded.source_endpoint = patient.peer.remote
+                patient.client._backpressure.take_note(overloaded, trio.current_time())  # type: ignore[union-attr]
+            block = Response(Code.CONTENT, bytes([number]) * 16, block2=Block.of(number, number < 3, 16))
+            patient.peer.piggyback(request, block)
+    assert bodies == [b"".join(bytes([number]) * 16 for number in range(4))]
+    assert [later - earlier >= 30 for earlier, later in itertools.pairwise(came_at)] == [False, False, True]
 
 
 async def test_a_ping_does_not_wait(patient: Scene, autojump_clock: MockClock) -> None:

@@ -9,15 +9,17 @@ import trio
 from trio.testing import MockClock
 
 from tests.client.scene import Scene
-from tests.client.support import assert_nothing_is_left
+from tests.client.support import assert_nothing_is_left, reply
 from tests.patience import within
 from tests.test_rfc7959_figures import describe
 from trio_coap import (
+    ACK,
     Block,
     BlockTransferError,
     BodyTooLarge,
     Code,
     LocalProtocolError,
+    NetworkError,
     NotFound,
     Progress,
     RepresentationChanged,
@@ -118,6 +120,57 @@ async def test_blocks_that_do_not_fit(
     assert isinstance(error, BlockTransferError)
     assert message in str(error)
     assert error.response.payload == answers[-1].payload
+
+
+@pytest.mark.parametrize(
+    ("method", "raised", "error"),
+    [("_rawsendto", OSError, NetworkError), ("send", LocalProtocolError, LocalProtocolError)],
+)
+async def test_a_block_that_cannot_be_sent_ends_the_transfer_with_its_error(
+    method: str,
+    raised: type[Exception],
+    error: type[Exception],
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+) -> None:
+    """It follows a response at once: who receives that one must not get the error, and who waits must."""
+
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise raised("no way")
+
+    async def answer() -> None:
+        for number in range(3):
+            request = await scene.peer.receive_request()
+            if number == 2:
+                monkeypatch.setattr(type(scene.endpoint), method, fail)
+            octets = reply(request, block2(number, True, A), type=ACK).encode()
+            scene.endpoint.datagram_received(octets, scene.peer.remote, trio.current_time())
+
+    progress = Progress()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        with pytest.raises(error, match="no way"):
+            await scene.client.get(scene.uri, progress=progress)
+    assert progress.received == 48
+    assert_nothing_is_left(scene.endpoint)
+
+
+async def test_closing_the_endpoint_between_two_blocks_ends_the_transfer(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    async def answer() -> None:
+        for number in range(3):
+            request = await scene.peer.receive_request()
+            octets = reply(request, block2(number, True, A), type=ACK).encode()
+            scene.endpoint.datagram_received(octets, scene.peer.remote, trio.current_time())
+        scene.endpoint.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        with pytest.raises(trio.ClosedResourceError):
+            await scene.client.get(scene.uri)
+    assert_nothing_is_left(scene.endpoint)
 
 
 async def test_an_error_instead_of_a_block_is_the_response(scene: Scene, autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left, open_peer, reply
-from tests.client.test_blockwise import A, Ask, B, block1, block2, play, shown
+from tests.client.test_blockwise import A, Ask, B, C, block1, block2, play, shown
 from trio_coap import NON, Code, Request, Response
 
 
@@ -117,6 +117,45 @@ async def test_the_challenged_block_of_a_download_is_asked_for_again(scene: Scen
     assert response.payload == A + B
     assert shown(requests) == ["GET", "GET 2:1/0/16", "GET 2:1/0/16"]
     assert echoes(requests) == [None, None, b"fresh?"]
+
+
+async def test_a_block_in_the_middle_of_an_upload_is_challenged(scene: Scene, autojump_clock: MockClock) -> None:
+    response, requests = await play(
+        scene,
+        lambda: scene.client.put(scene.uri, A + B + C + b"d", block_size=16),
+        [
+            block1(Code.CONTINUE, 0, True),
+            block1(Code.CONTINUE, 1, True),
+            challenge(),
+            block1(Code.CONTINUE, 2, True),
+            block1(Code.CHANGED, 3, False),
+        ],
+    )
+    assert isinstance(response, Response)
+    assert response.code == Code.CHANGED
+    assert [request.payload for request in requests] == [A, B, C, C, b"d"]
+    assert echoes(requests) == [None, None, None, b"fresh?", None]
+    assert requests[3].options == requests[2].options.replace(echo=b"fresh?")
+
+
+async def test_a_block_in_the_middle_of_a_download_is_challenged(scene: Scene, autojump_clock: MockClock) -> None:
+    response, requests = await play(
+        scene,
+        lambda: scene.client.get(scene.uri, echo=b"mine"),
+        [block2(0, True, A), block2(1, True, B), challenge(), block2(2, True, C), block2(3, False, b"d")],
+    )
+    assert isinstance(response, Response)
+    assert response.payload == A + B + C + b"d"
+    assert shown(requests) == ["GET", "GET 2:1/0/16", "GET 2:2/0/16", "GET 2:2/0/16", "GET 2:3/0/16"]
+    assert echoes(requests) == [b"mine", b"mine", b"mine", b"fresh?", b"mine"]
+
+
+async def test_a_block_that_followed_is_challenged_once(scene: Scene, autojump_clock: MockClock) -> None:
+    answers = [block2(0, True, A), block2(1, True, B), challenge(b"one"), challenge(b"two")]
+    response, requests = await play(scene, lambda: scene.client.get(scene.uri), answers)
+    assert isinstance(response, Response)
+    assert (response.code, response.options.echo) == (Code.UNAUTHORIZED, b"two")
+    assert echoes(requests) == [None, None, None, b"one"]
 
 
 async def test_a_single_block_is_asked_for_again(scene: Scene, autojump_clock: MockClock) -> None:

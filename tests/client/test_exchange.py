@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from tests.client.scene import Scene
 from tests.client.support import assert_nothing_is_left, reply
-from trio_coap import ACK, CON, NON, RST, Client, CoapError, Code, MessageType, Request, Response
+from trio_coap import ACK, CON, NON, RST, Block, BodyTooLarge, Client, CoapError, Code, MessageType, Request, Response
 from trio_coap.client.attempt import Attempt
 from trio_coap.client.exchange import Exchange
 from trio_coap.testing import DROP, DUPLICATE, VirtualNetwork, delay, open_pair
@@ -242,6 +242,28 @@ async def test_an_exchange_leaves_nothing_to_the_garbage_collector(
     finally:
         gc.enable()
     assert left == []
+
+
+async def test_what_is_wrong_in_the_middle_of_a_transfer_leaves_nothing_to_the_garbage_collector(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_blocks, scene, 3)
+            with pytest.raises(BodyTooLarge):
+                await scene.client.get(scene.uri, max_body=40)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, (Exchange, Attempt, BodyTooLarge))]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+async def answer_blocks(scene: Scene, count: int) -> None:
+    for number in range(count):
+        block = Response(Code.CONTENT, bytes(16), block2=Block.of(number, True, 16))
+        scene.peer.piggyback(await scene.peer.receive(), block)
 
 
 async def answer_after_a_second(scene: Scene) -> None:

@@ -93,6 +93,7 @@ class Upload:
         self._progress = progress
         self._size = block_size or MAX_BLOCK_SIZE
         self._start = 0
+        # What the requests that follow at once have in common; None until the first one does.
         self._common: Options | None = None
         self._early = Options(block2=Block.of(0, False, block_size)) if block_size else NO_OPTIONS
         self._has_own_tag = bool(conversation.template.options.request_tag)
@@ -262,7 +263,7 @@ class Download:
         self._begin(first)
 
     def _begin(self, first: Response) -> None:
-        self._common: Options | None = None
+        self._common: Options | None = None  # As that of an upload.
         self.first = first
         self.response = first
         self.payload = first.payload
@@ -363,10 +364,9 @@ class Download:
             return self._upload.repeated_payload, self._common.with_uint(_BLOCK2, self._next_block().to_uint())
 
         def take(response: Response) -> bool:
-            nonlocal body
             if not self._take(response):
                 return False
-            body += self.payload
+            body.extend(self.payload)
             self._check_limit(len(body), max_body)
             return True
 

@@ -77,9 +77,10 @@ class Exchange:
                 await trio.lowlevel.checkpoint()
         finally:
             attempt.end()
-            # They know each other: that would be a cycle for the garbage collector, for each request.
+            # They know each other: that would be a cycle for the garbage collector, for each request.  What was raised
+            # where a request was to follow has this exchange in its traceback.
             self._attempt = self._follow = None
-        outcome = self._outcome
+            outcome, self._outcome = self._outcome, None
         if isinstance(outcome, Response):
             return outcome
         assert outcome is not None

@@ -38,7 +38,7 @@ MAX_BLOCK_SIZE = 1024
 ECHO = 252
 """The number of the Echo option."""
 
-Follow = Callable[[Response], "tuple[bytes, Options] | None"]
+Follow = Callable[[Response], tuple[bytes, Options] | None]
 """Says which request follows a response, by payload and options; None if that is for who waits."""
 
 NO_OPTIONS = Options()
@@ -154,7 +154,7 @@ class RequestTags:
 class Conversation:
     """Sends the requests of one transfer, one after the other."""
 
-    __slots__ = ("_backpressure", "_endpoint", "_find_targets", "_parameters", "_targets", "template")
+    __slots__ = ("_backpressure", "_endpoint", "_find_targets", "_follower", "_parameters", "_targets", "template")
 
     def __init__(
         self,
@@ -179,6 +179,8 @@ class Conversation:
         self._parameters = parameters
         self._backpressure = backpressure
         self._targets: Sequence[Request] | None = None
+        # The last request that has followed the one that was asked for; None if none has.
+        self._follower: Request | None = None
 
     async def ask(
         self,
@@ -209,6 +211,7 @@ class Conversation:
                 requests = self._again(payload, options, without)
         else:
             requests = self._again(payload, options, without)
+        self._follower = None
         response = await self._exchange(requests, None if follow is None else partial(self._next, requests, follow))
         if len(requests) > 1:
             answered = response.source_endpoint
@@ -217,6 +220,9 @@ class Conversation:
         if echo is None:
             return response
         # It goes to the endpoint that gave the Echo, and to no other.
+        last = self._follower
+        if last is not None:
+            return await self._exchange([_again(last, last.payload, last.options.replace(echo=echo))])
         return await self._exchange(self._again(payload, options + Options(echo=echo), without | {ECHO}))
 
     def options_of(self, options: Options, without: frozenset[int]) -> Options:
@@ -230,7 +236,10 @@ class Conversation:
         if len(requests) > 1 or (self._backpressure is not None and self._backpressure.is_held(requests[0])):
             return None
         following = follow(response)
-        return None if following is None else _again(self._targets[0], *following)
+        if following is None:
+            return None
+        request = self._follower = _again(self._targets[0], *following)
+        return request
 
     def _exchange(
         self, requests: Sequence[Request], follow: Callable[[Response], Request | None] | None = None
