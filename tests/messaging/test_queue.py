@@ -211,6 +211,21 @@ def test_what_is_put_off_leaves_no_place_behind() -> None:
     assert drained(queue) == entries
 
 
+def test_a_large_heap_is_not_gone_through_for_the_few_that_are_put_off() -> None:
+    """With a million that wait for their acknowledgement, one more request must not cost more than with ten."""
+    queue, entries = DueQueue[Entry](), [Entry(str(number)) for number in range(10_000)]
+    for entry in entries:
+        queue.push(entry, 5.0)
+    heap = queue._heap
+    for entry in entries[:4_900]:
+        queue.put_off(entry, 100.0)
+    assert queue._heap is heap
+    for entry in entries[4_900:6_000]:
+        queue.put_off(entry, 100.0)
+    assert len(queue._heap) < 6_000, "when most of its places are stale, they go"
+    assert queue._heap is not heap
+
+
 def test_who_sleeps_is_told_of_what_is_pushed_to_the_front() -> None:
     told: list[float] = []
     queue: DueQueue[Entry] = DueQueue(told.append)

@@ -104,7 +104,17 @@ class DueQueue(Generic[T]):
     ``len(queue)`` is the number of entries, iteration goes from the earliest to the latest.
     """
 
-    __slots__ = ("_heap", "_lanes", "_length", "_on_earlier", "_put_off_left", "_sequence", "_store")
+    __slots__ = (
+        "_heap",
+        "_lanes",
+        "_length",
+        "_on_earlier",
+        "_put_off",
+        "_put_off_left",
+        "_put_off_step",
+        "_sequence",
+        "_store",
+    )
 
     def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
         """Make an empty queue.
@@ -116,8 +126,9 @@ class DueQueue(Generic[T]):
         self._lanes: tuple[_Lane[T], ...] = tuple([_Lane() for _ in range(LANES)])
         self._sequence = 0
         self._length = 0
-        # So many entries may be put off before stale places are looked for.
-        self._put_off_left = _MIN_COMPACTION
+        # So many entries have been put off since the heap was compacted, and so many more before that is worth it.
+        self._put_off = 0
+        self._put_off_left = self._put_off_step = _MIN_COMPACTION
         self._on_earlier = on_earlier
         self._store: Store[T] | None = None
 
@@ -184,10 +195,13 @@ class DueQueue(Generic[T]):
         self._length -= 1
         self.append(entry, time_due)
         self._put_off_left -= 1
-        if self._put_off_left < 0:
-            self._compact_heap()
-            # As many operations come before the next time as that will take, unless the heap grows meanwhile.
-            self._put_off_left = len(self._heap) + _MIN_COMPACTION
+        if self._put_off_left <= 0:
+            self._put_off += self._put_off_step
+            if 2 * self._put_off >= len(self._heap):
+                self._compact_heap()
+                self._put_off = 0
+            # As many operations come before the next compaction as it will take.
+            self._put_off_left = self._put_off_step = len(self._heap) // 2 - self._put_off + _MIN_COMPACTION
 
     def discard(self, entry: T) -> None:
         """Take *entry* out, if it is in."""
