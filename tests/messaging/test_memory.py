@@ -260,6 +260,18 @@ def test_a_remote_that_had_too_much_costs_no_places_for_what_has_expired() -> No
     assert len(state.forgettable._keys) < 4000
 
 
+def test_nobody_is_turned_away_because_of_what_others_have_forgotten_of_their_own() -> None:
+    engine, server = serving(limits=Limits(max_remembered=2000))
+    for message_id in range(700):
+        engine.hear(get(message_id=message_id), PEER)  # And then it is silent.
+    for message_id in range(30_000):
+        engine.hear(get(message_id=message_id), OTHER)
+        engine.outbox.clear()
+    for number in range(1500):
+        engine.hear(get(message_id=1), Endpoint((f"198.51.{number >> 8}.{number & 255}", 5683)))
+    assert len(server.entries) == 700 + 30_000 + 1500
+
+
 def test_a_remote_that_had_too_much_need_not_know_its_few_messages_that_are_left() -> None:
     engine, _ = serving(limits=Limits(max_remembered=1000))
     for message_id in range(1100):

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _MIN_COMPACTION = 64
 """Below so many places that are not needed any more, moving the others is not worth it."""
 
-_MOST_STALE = 3
+_MOST_STALE = 2
 """Times as many places as messages, above which copying begins."""
 
 _COPIED_AT_ONCE = 4
 """Places to look at for each message that goes out of turn: the copy is ready before as many again have gone."""
 
 _LOOKED_AT = 256
-"""Places to look at for one message at most: several in a row are stale or of no use, and there may be a hundred thousand."""
+"""Places to look at for one message at most: of many in a row the messages may have to stay, or the places may be stale."""
 
 MESSAGE_ID_BITS = 16
 _MESSAGE_ID = (1 << MESSAGE_ID_BITS) - 1
@@ -130,17 +130,22 @@ class ExpiryOrder:
     def candidate(self) -> Candidate | None:
         """Return the first message that may be forgotten early, as :meth:`first` does.
 
-        Behind many places that are of no use, None is returned, and the next call goes on from there.
+        Behind many that must stay, None is returned, and the next call goes on from there.  Stale places do not count: to
+        pass one takes no time to speak of, and nobody who asks should be turned away for them.
         """
         keys, created, find = self._keys, self._created, self._find
-        found, begin = None, self._candidate
-        place, end = begin, min(begin + _LOOKED_AT, len(keys))
-        while place < end:
-            key, created_at = keys[place], created[place]
+        found, begin, looked_at = None, self._candidate, 0
+        place, end = begin, len(keys)
+        while place < end and looked_at < _LOOKED_AT:
+            key = keys[place]
             cache = find(key >> MESSAGE_ID_BITS)
-            if cache is not None and cache.may_forget(key & _MESSAGE_ID, created_at):
-                found = cache, key & _MESSAGE_ID, created_at
-                break
+            if cache is not None:
+                message_id = key & _MESSAGE_ID
+                if message_id in cache.kept or message_id in cache.by_id:
+                    if cache.may_forget(message_id, created[place]):
+                        found = cache, message_id, created[place]
+                        break
+                    looked_at += 1
             place += 1
         self.has_candidate = found is not None
         self._candidate = place
