@@ -35,12 +35,12 @@ from trio_coap import (
 )
 from trio_coap.messaging.received import RcvdMessageCacheEntry
 from trio_coap.transports.driver import DrivenEndpoint
-from trio_coap.transports.udp.batch import BATCH
+from trio_coap.transports.udp import endpoint as udp
 from trio_coap.transports.udp.sockets import open_shared_sockets, open_socket
 from trio_coap.wire.message import decode_message_untrusted
 
 DESCRIPTORS = Path("/proc/self/fd")
-LOAD = 8 * BATCH
+LOAD = 8 * udp.BATCH
 IN_A_GROUP: dict[str, Any] = {"groups": [GROUP], "interfaces": ["lo"]}
 
 
@@ -107,7 +107,7 @@ def send_requests(sock: socket.socket, port: int, type: MessageType, numbers: ra
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 @pytest.mark.parametrize("type", [CON, NON], ids=["CON", "NON"])
-@pytest.mark.parametrize("number", [1, 7, BATCH, BATCH + 1, 2 * BATCH - 1])
+@pytest.mark.parametrize("number", [1, 7, udp.BATCH, udp.BATCH + 1, 2 * udp.BATCH - 1])
 async def test_what_was_read_when_a_server_is_cancelled_is_answered(
     flood: socket.socket, number: int, type: MessageType, host: str
 ) -> None:
@@ -148,7 +148,7 @@ async def test_what_was_read_when_another_task_cancels_is_answered(flood: socket
         async with trio.open_nursery() as nursery:
             server: Server = await nursery.start(serve, handler, "127.0.0.1", 0)
             for turn in range(turns):
-                numbers = range(turn * 2 * BATCH, (turn + 1) * 2 * BATCH)
+                numbers = range(turn * 2 * udp.BATCH, (turn + 1) * 2 * udp.BATCH)
                 send_requests(flood, server.endpoint.port, CON, numbers)
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()

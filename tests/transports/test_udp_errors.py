@@ -23,7 +23,6 @@ from trio_coap import (
 )
 from trio_coap.transports.driver import run_endpoint
 from trio_coap.transports.udp import endpoint as udp
-from trio_coap.transports.udp.batch import BATCH
 from trio_coap.transports.udp.errors import MAX_DRAINED, QueuedError, SockExtendedErr, drain_errors, enable_errors
 from trio_coap.transports.udp.sending import SEND_ATTEMPTS
 
@@ -224,7 +223,7 @@ async def test_errors_are_read_even_if_datagrams_never_end() -> None:
     handle = Client(endpoint).request(Code.GET, f"coap://127.0.0.1:{closed_port()}/r")
     async with handle:
         with open_raw() as peer:
-            for _ in range(2 * BATCH):
+            for _ in range(2 * udp.BATCH):
                 await peer.sendto(b"noise", endpoint.sockaddr)
         assert endpoint._receive_batch()
         with pytest.raises(NetworkError):

@@ -25,7 +25,6 @@ from trio_coap.messaging.endpoint import COAP_PORT, Endpoint
 from trio_coap.messaging.local import MAX_DATAGRAM, RandomSource
 from trio_coap.messaging.parameters import DEFAULT_LIMITS, DEFAULT_PARAMETERS, Limits, TransmissionParameters
 from trio_coap.transports.driver import SYSTEM_RANDOM, DrivenEndpoint
-from trio_coap.transports.udp.batch import BatchSize
 from trio_coap.transports.udp.capabilities import NO_CAPABILITIES, Capabilities, find_capabilities
 from trio_coap.transports.udp.errors import drain_errors, enable_errors
 from trio_coap.transports.udp.following import GroupFollower
@@ -39,6 +38,9 @@ from trio_coap.wire.recent import Recent
 
 if TYPE_CHECKING:
     from trio_coap.messaging.statistics import EndpointStatistics
+
+BATCH = 32
+"""Datagrams read in one go before other tasks get their turn."""
 
 _TRUNCATED = int(socket.MSG_TRUNC)
 """As a number: Python's flags are enums, and find out which one a result is by functions written in Python."""
@@ -56,7 +58,6 @@ class SocketEndpoint(DrivenEndpoint):
         self._packet_info: PacketInfo | None = None
         self._reports_errors = False
         self._has_errors = False
-        self._batch = BatchSize()
         self._socket_changed = trio.Event()
         self._sources: Recent[tuple[Any, ...], Endpoint] = Recent(MAX_SOURCES)
         self._multicast_hops = 1
@@ -323,10 +324,9 @@ class SocketEndpoint(DrivenEndpoint):
                 await trio.lowlevel.checkpoint()
 
     def _receive_batch(self) -> bool:
-        """Read and deliver as many datagrams as are worth trying; False when the system will say whether there are more."""
+        """Read and deliver at most BATCH datagrams; False when there are no more."""
         now = trio.current_time()
-        batch = self._batch.datagrams
-        for count in range(batch):
+        for count in range(BATCH):
             sock = self._socket
             if sock is None:
                 return False
@@ -344,7 +344,6 @@ class SocketEndpoint(DrivenEndpoint):
             except BlockingIOError:
                 if count == 0 or self._has_errors:
                     self._process_errors(sock, now)
-                self._batch.learn(count)
                 return False
             except OSError:
                 self._has_errors = True  # An ICMP error about some earlier datagram; no exception of recv is fatal.
@@ -354,8 +353,7 @@ class SocketEndpoint(DrivenEndpoint):
                 self._deliver(data, source, now, local_address)
         if self._has_errors and self._socket is not None:
             self._process_errors(self._socket, now)
-        self._batch.learn(batch)
-        return batch > 1
+        return True
 
     def _process_errors(self, sock: socket.socket, now: float) -> None:
         """Drain the error queue: a wake-up that brings no datagram means that something is in it."""
