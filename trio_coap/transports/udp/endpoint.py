@@ -180,8 +180,7 @@ class SocketEndpoint(DrivenEndpoint):
 
         Args:
           sock: a UDP socket bound to this endpoint's address, or something that does not block and has the methods
-            getsockname, recvfrom, sendto, fileno and close of one; or None.  As long as there is a datagram to read,
-            the system must say that what fileno() names is readable: not all are read at one wake-up.
+            getsockname, recvfrom, sendto, fileno and close of one; or None.
 
         Returns:
           The previous socket, which is now the caller's to close, or None.
