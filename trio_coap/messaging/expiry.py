@@ -2,8 +2,9 @@
 
 Those of one kind expire in the order in which they came.  Rule 1: a place in that order is two numbers, which a garbage
 collector does not walk, however many there are.  Rule 2: who goes out of turn leaves a stale place behind, which is found
-out when it comes up; when most of them are stale, the others are copied, a few at a time.  Rule 3: every operation costs
-O(1), and none much more than any other: nobody waits while a hundred thousand places are looked at.
+out when it comes up; when there are too many of them, the others are copied, a few at a time.  Rule 3: every operation costs
+O(1), spread over those before it, and no message waits while a hundred thousand others are looked at; only stale places are
+passed all at once where somebody is to be forgotten, which takes little time for each.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _COPIED_AT_ONCE = 4
 """Places to look at for each message that goes out of turn: the copy is ready before as many again have gone."""
 
 _LOOKED_AT = 256
-"""Places to look at for one message at most: of many in a row the messages may have to stay, or the places may be stale."""
+"""Messages that must stay, to be looked at for one that may be forgotten, at most; and stale places before the first one that
+is due."""
 
 MESSAGE_ID_BITS = 16
 _MESSAGE_ID = (1 << MESSAGE_ID_BITS) - 1

@@ -250,9 +250,10 @@ class Memory:
         limits = self._local.limits
         shares = self._local.remotes + 1
         cache = state.rcvd_cache
+        messages = len(cache.kept) + len(cache.by_id)
         return (
-            len(cache.kept) + len(cache.by_id)
-        ) * shares >= limits.max_remembered or state.received_octets * shares >= limits.max_remembered_octets
+            messages * shares >= limits.max_remembered or state.received_octets * shares >= limits.max_remembered_octets
+        )
 
     def _forget_first_of(self, state: RemoteEndpointState) -> bool:
         """Forget the oldest message of a remote that may be forgotten; False if there is none."""
